@@ -34,6 +34,8 @@ type AppOptions struct {
 	PQC      bool   // enforce_pqc: hybrid link key and post-quantum MLS suite; implies Strict
 	Binding  string // SLIM_IDENTITY_BINDING of core 3.4: "off", "warn" (default) or "enforce"
 	LogLevel string // default "warn"
+
+	StartTimeout time.Duration // until connected and subscribed; default 30 s
 }
 
 // App is a running genuine application, subscribed to its own name.
@@ -68,7 +70,14 @@ func (p Peers) TryApp(t testing.TB, k Kind, o AppOptions) (*App, error) {
 	if o.ReplyTo {
 		options["reply"] = "publish_to"
 	}
-	c, ready, err := p.start(t, k, "app", options, []string{"SLIM_IDENTITY_BINDING=" + orDefault(o.Binding, "warn")}, a.onEvent)
+	c, ready, err := p.start(t, launch{
+		kind:    k,
+		role:    "app",
+		options: options,
+		env:     []string{"SLIM_IDENTITY_BINDING=" + orDefault(o.Binding, "warn")},
+		onEvent: a.onEvent,
+		timeout: o.StartTimeout,
+	})
 	if err != nil {
 		return nil, err
 	}

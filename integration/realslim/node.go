@@ -63,7 +63,7 @@ func (p Peers) startNode(t testing.TB, k Kind, o NodeOptions) (*Node, error) {
 	if o.NodeID != "" {
 		options["node_id"] = o.NodeID
 	}
-	c, _, err := p.start(t, k, "node", options, nil, func(message) {})
+	c, _, err := p.start(t, launch{kind: k, role: "node", options: options, onEvent: func(message) {}})
 	if err != nil {
 		return nil, err
 	}

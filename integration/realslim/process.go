@@ -61,27 +61,37 @@ type ready struct {
 	err     error
 }
 
-// start runs the script of kind and waits until it is ready; it returns the event that said so.
-func (p Peers) start(t testing.TB, k Kind, role string, options any, env []string, onEvent func(message)) (*process, message, error) {
+// launch says how to start a child.
+type launch struct {
+	kind    Kind
+	role    string         // "node" or "app"
+	options map[string]any // of the role
+	env     []string
+	onEvent func(message) // called by the reader, in order
+	timeout time.Duration // until the event "ready"; default startTimeout
+}
+
+// start runs a script and waits until it is ready; it returns the event that said so.
+func (p Peers) start(t testing.TB, l launch) (*process, message, error) {
 	t.Helper()
-	text, err := json.Marshal(options)
+	options, err := json.Marshal(l.options)
 	if err != nil {
 		return nil, message{}, err
 	}
-	argv, err := p.command(k, t.TempDir())
+	argv, err := p.command(l.kind, t.TempDir())
 	if err != nil {
 		return nil, message{}, err
 	}
-	argv = append(argv, role, string(text))
+	argv = append(argv, l.role, string(options))
 	c := &process{
-		label:   fmt.Sprintf("%s of %s", role, k),
+		label:   fmt.Sprintf("%s of %s", l.role, l.kind),
 		cmd:     exec.Command(argv[0], argv[1:]...),
 		ready:   make(chan ready, 1),
 		done:    make(chan struct{}),
-		onEvent: onEvent,
+		onEvent: l.onEvent,
 		pending: map[uint64]chan message{},
 	}
-	c.cmd.Env = append(env, "NO_COLOR=1", "PYTHONDONTWRITEBYTECODE=1", "SLIMBRIDGE_PEERS="+p.dir,
+	c.cmd.Env = append(l.env, "NO_COLOR=1", "PYTHONDONTWRITEBYTECODE=1", "SLIMBRIDGE_PEERS="+p.dir,
 		"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"), "TMPDIR="+os.TempDir())
 	if err := c.run(); err != nil {
 		return nil, message{}, err
@@ -93,11 +103,14 @@ func (p Peers) start(t testing.TB, k Kind, role string, options any, env []strin
 			t.Logf("end of the log of the %s:\n%s", c.label, strings.Join(lines[max(0, len(lines)-shownLog):], "\n"))
 		}
 	})
+	if l.timeout == 0 {
+		l.timeout = startTimeout
+	}
 	select {
 	case r := <-c.ready:
 		return c, r.message, r.err
-	case <-time.After(startTimeout):
-		return nil, message{}, fmt.Errorf("%s: not ready within %v", c.label, startTimeout)
+	case <-time.After(l.timeout):
+		return nil, message{}, fmt.Errorf("%s: not ready within %v", c.label, l.timeout)
 	}
 }
 

@@ -246,6 +246,21 @@ func TestIdentityBinding(t *testing.T) {
 	}
 }
 
+// TestStopWhileConnecting ends applications that wait for a node that does not exist: a failed test must not leave them behind.
+func TestStopWhileConnecting(t *testing.T) {
+	p := realslim.Require(t)
+	for _, k := range realslim.Kinds {
+		t.Run(string(k), func(t *testing.T) {
+			node := p.StartNode(t, k, realslim.NodeOptions{})
+			node.Stop()
+			app, err := p.TryApp(t, k, realslim.AppOptions{Endpoint: node.Endpoint, Name: "org/ns/alice", StartTimeout: time.Second})
+			if err == nil {
+				t.Fatalf("%v started without a node", app)
+			}
+		})
+	}
+}
+
 func TestStopAndRestart(t *testing.T) {
 	p := realslim.Require(t)
 	for _, k := range realslim.Kinds {

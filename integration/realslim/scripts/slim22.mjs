@@ -323,7 +323,7 @@ async function runApp(options) {
 }
 
 const [role, options] = process.argv.slice(2);
-process.stdin.on('end', () => process.exit(0)).resume();
+process.stdin.on('end', () => process.exit(0)).resume(); // also while it still tries to connect
 try {
   await { node: runNode, app: runApp }[role](JSON.parse(options));
 } catch (e) {

@@ -85,7 +85,6 @@ async def run_node(options):
     if not options.get("strict") and not options.get("pqc"):
         await service.run_server_async(sb.new_insecure_server_config(options["endpoint"]))
     emit({"event": "ready", "endpoint": options["endpoint"]})
-    await read_commands({})
 
 
 async def connect(options):
@@ -323,14 +322,6 @@ async def execute(commands, id, cmd, **args):
         emit({"id": id, "error": error_text(e)})
 
 
-async def read_commands(commands):
-    """Runs commands, each in its own task, until standard input ends."""
-    lines = asyncio.StreamReader(limit=1 << 26)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    while line := await lines.readline():
-        spawn(execute(commands, **json.loads(line)))
-
-
 async def accept_sessions(app, echo):
     while True:
         try:
@@ -353,17 +344,27 @@ async def run_app(options):
     if options["accept"] == "drive":
         spawn(accept_sessions(app, ""))
     emit({"event": "ready", "app": name_json(app.name())})
-    await read_commands(Commands(app, connection))
+    return Commands(app, connection)
 
 
-async def main(role, options):
-    sb.uniffi_set_event_loop(asyncio.get_running_loop())
+async def start(role, options):
     try:
-        await {"node": run_node, "app": run_app}[role](json.loads(options))
+        return await {"node": run_node, "app": run_app}[role](options)
     except Exception as e:
         emit({"event": "failed", "error": error_text(e)})
         os._exit(1)
-    os._exit(0)  # the library's threads outlive the loop
+
+
+async def main(role, options):
+    loop = asyncio.get_running_loop()
+    sb.uniffi_set_event_loop(loop)
+    lines = asyncio.StreamReader(limit=1 << 26)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    commands = loop.create_task(start(role, json.loads(options)))
+    # The end of standard input ends the process, also while it still tries to connect. The library's threads outlive the loop.
+    while line := await lines.readline():
+        spawn(execute(await commands, **json.loads(line)))
+    os._exit(0)
 
 
 asyncio.run(main(*sys.argv[1:]))
