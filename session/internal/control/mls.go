@@ -1,0 +1,59 @@
+package control
+
+import "time"
+
+// MLS is the MLS side of one session: its group, or the key package that waits
+// for one. A refused call leaves it as it was. Errors carry no secret and no
+// input bytes. Not safe for concurrent use.
+type MLS interface {
+	// KeyPackage makes the key package for a join; [MLS.Join] takes a
+	// Welcome made for it.
+	KeyPackage(now time.Time) ([]byte, error)
+	// Create makes a group of which we are the only member, epoch 0.
+	Create(now time.Time) error
+	// Commit makes one commit and applies it. The Welcome is nil if nobody
+	// is added.
+	Commit(c Change, now time.Time) (commit, welcome []byte, err error)
+	// Join enters the group of a Welcome, replacing the group we were in.
+	Join(welcome []byte, now time.Time) error
+	// Process applies another member's commit.
+	Process(commit []byte, now time.Time) error
+	Encrypt(plaintext, aad []byte) ([]byte, error)
+	Decrypt(message []byte) (Plain, error)
+	// Epoch of the group, 0 if there is none.
+	Epoch() uint64
+	Members() []Member
+	// ForgetBefore drops the keys of epochs before the given one.
+	ForgetBefore(epoch uint64)
+	// Save and Load carry the group across a restart, secrets in clear.
+	Save() ([]byte, error)
+	Load(state []byte) error
+	// Wipe drops all secrets.
+	Wipe()
+}
+
+// Change is what one commit does.
+type Change struct {
+	Remove []uint32 // leaf indices
+	Add    [][]byte // key packages as received
+	// Subject and Key that the added key package must carry.
+	Subject string
+	Key     []byte
+	// Refresh puts fresh keys and a freshly minted token into our own leaf.
+	Refresh bool
+}
+
+// Member is one leaf of the group.
+type Member struct {
+	Leaf    uint32
+	Subject string
+	Key     []byte // its signature public key
+	Own     bool
+}
+
+// Plain is a decrypted application message.
+type Plain struct {
+	Payload, AAD []byte
+	Subject      string // of the sending leaf
+	Epoch        uint64
+}
