@@ -57,6 +57,9 @@ func (s *Sender[P, T]) advance(p *peer[P], to uint64, now time.Time) {
 	if len(s.slots) == 0 { // unreliable, or ended
 		return
 	}
+	if s.paused {
+		now = s.pausedAt
+	}
 	for p.floor < s.newest {
 		seq := p.floor + 1
 		i := s.slot(seq)

@@ -21,7 +21,11 @@ func (s *Sender[P, T]) NextTimeout() time.Time {
 
 // Pause stops the timers because the link is down. Nothing published
 // meanwhile is sent before Resume.
-func (s *Sender[P, T]) Pause(now time.Time) { s.paused = true }
+func (s *Sender[P, T]) Pause(now time.Time) {
+	if !s.paused {
+		s.paused, s.pausedAt = true, now
+	}
+}
 
 // Resume starts the timers again: everything open is due at now, and this
 // transmission is not counted as a retry.
@@ -30,6 +34,13 @@ func (s *Sender[P, T]) Resume(now time.Time) {
 		return
 	}
 	s.paused, s.resumed = false, now
+	for _, p := range s.peers { // requests may be repeated for that much longer
+		for seq, until := range p.asked {
+			if until.After(s.pausedAt) {
+				p.asked[seq] = until.Add(now.Sub(s.pausedAt))
+			}
+		}
+	}
 	for seq := s.lowestOpen(); seq <= s.newest; seq++ {
 		if e := s.at(seq); e.open && e.sent {
 			e.again = true

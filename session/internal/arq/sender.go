@@ -46,11 +46,12 @@ type Sender[P comparable, T any] struct {
 	openBytes int
 	keptBytes int
 
-	paused  bool
-	resumed time.Time // of the last Resume
-	closed  bool
-	early   []Settled[P] // pushed out of the ring unsettled, for the next Tick
-	earlyAt time.Time
+	paused   bool
+	pausedAt time.Time // of the last Pause
+	resumed  time.Time // of the last Resume
+	closed   bool
+	early    []Settled[P] // pushed out of the ring unsettled, for the next Tick
+	earlyAt  time.Time
 }
 
 type entry[P comparable, T any] struct {
@@ -138,7 +139,6 @@ func (s *Sender[P, T]) Ack(p P, id MessageID) (settled []Settled[P]) {
 	}
 	was := pr.done(e.seq, s.slot(e.seq))
 	pr.acked.set(s.slot(e.seq))
-	s.unask(pr, e.seq)
 	s.advance(pr, 0, time.Time{})
 	return s.answered(pr, e, was)
 }
@@ -148,7 +148,8 @@ func (s *Sender[P, T]) Ack(p P, id MessageID) (settled []Settled[P]) {
 // message has left the ring, was published before p came, or lies at or below
 // the id up to which p had acknowledged everything. The last rule is ours: a
 // 3.x receiver that forgot its position asks for the whole history and would
-// deliver it again.
+// deliver it again. A request counts as received (MaxRetries+1) intervals after
+// its last repetition, not counting the time the link was down.
 func (s *Sender[P, T]) Rtx(now time.Time, p P, id MessageID) (msg T, found bool, settled []Settled[P]) {
 	pr, e := s.byID[p], s.find(id)
 	if pr == nil || e == nil || !e.sent {
