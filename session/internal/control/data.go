@@ -29,8 +29,8 @@ func (m *Machine) onPublish(now time.Time, msg AppMessage, out *Output) {
 	if transmit {
 		m.transmit(id, msg, out)
 	}
-	if !m.cfg.Reliable && transmit {
-		out.Settled = append(out.Settled, Settled{ID: id, Acknowledged: true})
+	if !m.cfg.Reliable { // sent once, or dropped because nobody is there
+		out.Settled = append(out.Settled, Settled{ID: id, Acknowledged: transmit})
 	}
 }
 

@@ -143,7 +143,7 @@ func (g *Group) decrypt(e *epoch, p wirePrivate) (Message, error) {
 	if err := w.check(generation); err != nil {
 		return Message{}, err
 	}
-	steps := max(0, int(int64(generation)-int64(w.next))) + 1
+	steps := int(max(0, int64(generation)-int64(w.next)+1)) // of the ratchet
 	if err := e.reserve(steps); err != nil {
 		return Message{}, err
 	}

@@ -1,0 +1,224 @@
+package session
+
+import (
+	"errors"
+	"time"
+
+	"github.com/slimbridge/slimbridge/session/identity"
+	"github.com/slimbridge/slimbridge/session/internal/control"
+	"github.com/slimbridge/slimbridge/slimnode/name"
+	"github.com/slimbridge/slimbridge/slimnode/wire"
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
+)
+
+const (
+	discoveryRequest = pb.SessionMessageType_SESSION_MESSAGE_TYPE_DISCOVERY_REQUEST
+	discoveryReply   = pb.SessionMessageType_SESSION_MESSAGE_TYPE_DISCOVERY_REPLY
+	joinRequest      = pb.SessionMessageType_SESSION_MESSAGE_TYPE_JOIN_REQUEST
+	leaveRequest     = pb.SessionMessageType_SESSION_MESSAGE_TYPE_LEAVE_REQUEST
+	groupClose       = pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_CLOSE
+)
+
+// incoming is a Publish that arrived, not yet verified.
+type incoming struct {
+	publish  *pb.Publish
+	metadata map[string]string
+	source   name.Name
+}
+
+func (in *incoming) typ() control.Type  { return in.publish.GetSession().GetSessionMessageType() }
+func (in *incoming) id() ID             { return ID(in.publish.GetSession().GetSessionId()) }
+func (in *incoming) typeName() string   { return in.typ().String() }
+func (in *incoming) sourcePath() string { return in.source.Path() }
+func (in *incoming) destination() name.Key {
+	d, _ := wire.ToName(in.publish.GetHeader().GetDestination())
+	return d.Key()
+}
+
+// onFrame sorts what arrives on the link. It runs on the link's reader: it may
+// wait for a session's inbox, which always drains, and for nothing else.
+func (a *App) onFrame(f *wire.Frame) {
+	switch f.Kind() {
+	case wire.KindSubscriptionAck:
+		a.onAck(f)
+	case wire.KindPublish:
+		if f.Header().TTL <= 1 {
+			a.dropped.Add(1)
+			return
+		}
+		m, err := f.Message()
+		if err != nil {
+			a.dropped.Add(1)
+			return
+		}
+		source, ok := wire.ToName(m.GetPublish().GetHeader().GetSource())
+		if !ok {
+			a.dropped.Add(1)
+			return
+		}
+		a.route(&incoming{publish: m.GetPublish(), metadata: m.GetMetadata(), source: source})
+	}
+}
+
+// route finds the session of a message: by id and sender, since ids are only
+// unique per moderator.
+func (a *App) route(in *incoming) {
+	a.mu.Lock()
+	s := a.sessions[sessionKey{in.id(), in.source.Key()}]
+	if s == nil && in.typ() == discoveryReply {
+		s = a.opening[in.id()]
+	}
+	buried := s == nil && a.tombs.has(in.id(), in.source.Key())
+	_, ours := a.subs[in.destination().Prefix]
+	a.mu.Unlock()
+	if s != nil {
+		s.receive(in)
+		return
+	}
+	switch t := in.typ(); {
+	case ours && (t == discoveryRequest || t == joinRequest), buried && (t == leaveRequest || t == groupClose):
+		select {
+		case a.invites <- in:
+		default:
+			a.dropped.Add(1) // the sender asks again
+		}
+	default:
+		a.dropped.Add(1)
+	}
+}
+
+// acceptLoop verifies invitations, one after the other: signatures cost time
+// that must not be taken from the link's reader.
+func (a *App) acceptLoop() {
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case in := <-a.invites:
+			msg, err := a.codec.authenticate(in.publish, in.metadata, time.Now())
+			if err != nil {
+				a.drop(in, err)
+				continue
+			}
+			switch in.typ() {
+			case discoveryRequest:
+				a.onDiscovery(in, msg)
+			case joinRequest:
+				a.onJoin(in, msg)
+			default:
+				a.repeatFarewell(in, msg)
+			}
+		}
+	}
+}
+
+// called returns the subscribed name that a message is addressed to, with our
+// id, and the listener that accepts sessions.
+func (a *App) called(in *incoming) (name.Name, *Listener) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	d := in.destination()
+	n, ok := a.subs[d.Prefix]
+	if !ok || d.ID != name.Any && d.ID != n.ID || a.closed {
+		return name.Name{}, nil
+	}
+	return n, a.listener
+}
+
+// onDiscovery answers: here is an instance of that name.
+func (a *App) onDiscovery(in *incoming, msg control.Inbound) {
+	n, l := a.called(in)
+	if l == nil || l.full() {
+		return
+	}
+	a.emit(in, n, control.Outbound{
+		Type: discoveryReply, ID: msg.ID, To: in.source,
+		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_DiscoveryReply{
+			DiscoveryReply: &pb.DiscoveryReplyPayload{}}},
+	})
+}
+
+// emit sends a message outside any session. It waits for the outbox, which
+// back-pressures invitations only.
+func (a *App) emit(in *incoming, source name.Name, o control.Outbound) {
+	f, err := a.codec.encode(o, envelope{source: source, session: uint32(in.id())}, time.Now())
+	if err != nil {
+		a.log.Error().Err(err).Msg("cannot build a reply")
+		return
+	}
+	select {
+	case a.out <- f:
+	case <-a.ctx.Done():
+	}
+}
+
+// Refusals of a join, each logged on our side; the peer's side runs into its
+// timeout, as the protocol has no message to refuse with.
+var (
+	errNoMLS       = errors.New("the peer wants a session without MLS")
+	errTooMany     = errors.New("too many sessions are open")
+	errTooMuchMeta = errors.New("join with too much metadata")
+)
+
+func (a *App) onJoin(in *incoming, msg control.Inbound) {
+	n, l := a.called(in)
+	if l == nil {
+		return
+	}
+	join := msg.Command.GetJoinRequest()
+	if join.GetChannel() != nil || join.GetControl() != nil {
+		a.drop(in, errSessionTypeMixed)
+		return
+	}
+	mls := join.GetMlsSettings() != nil
+	meta := publicMetadata(msg.Metadata)
+	switch {
+	case !mls && l.opts.Security == RequireMLS:
+		a.drop(in, errNoMLS)
+	case checkMetadata(meta) != nil:
+		a.drop(in, errTooMuchMeta)
+	case l.full():
+		a.drop(in, errTooMany)
+	default:
+		inv := Invitation{Peer: in.source, Subject: msg.Subject, To: n, MLS: mls, Metadata: meta}
+		if l.opts.Accept != nil {
+			if err := l.opts.Accept(inv); err != nil {
+				a.drop(in, err)
+				return
+			}
+		}
+		a.newResponder(in, msg, inv, l)
+	}
+}
+
+var errSessionTypeMixed = errors.New("group join in a 1:1 session")
+
+// repeatFarewell answers a farewell once more whose answer got lost.
+func (a *App) repeatFarewell(in *incoming, msg control.Inbound) {
+	a.mu.Lock()
+	t, ok := a.tombs.get(in.id(), in.source.Key())
+	a.mu.Unlock()
+	if !ok || t.subject != msg.Subject {
+		return
+	}
+	reply := control.FarewellAnswer(in.typ(), in.source)
+	reply.ID = msg.ID
+	a.emit(in, t.local, reply)
+}
+
+// hint says what to do about a refusal.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, errNoMLS):
+		return "let the peer use MLS, or allow plain sessions here"
+	case errors.Is(err, identity.ErrForged):
+		return "give both sides the same secret"
+	case errors.Is(err, identity.ErrExpired), errors.Is(err, identity.ErrNotYetValid):
+		return "set the clocks of both machines"
+	case errors.Is(err, errTooMany):
+		return "close sessions or raise the limit"
+	case errors.Is(err, errNoPayloadSig):
+		return "the peer is older than SLIM 3.4"
+	}
+	return "the peer or a node on the way is faulty or hostile"
+}

@@ -1,0 +1,345 @@
+package session
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/slimbridge/slimbridge/session/internal/control"
+	"github.com/slimbridge/slimbridge/slimnode/wire"
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
+)
+
+const (
+	// While so many messages wait for the link, nothing new is published.
+	queueForPublish = 64
+	// Beyond so many, acknowledgements are dropped: the peer sends again.
+	queueLimit = 4096
+	// flushWait is how long the last words of an ended session wait for the link.
+	flushWait = 2 * time.Second
+)
+
+// driver is the goroutine of a session: it alone touches the machine.
+type driver struct {
+	*Session
+	queue   []control.Outbound
+	head    *wire.Frame // queue[0], encoded and encrypted
+	linkGen uint64
+	up      bool
+	isOpen  bool
+	over    bool
+}
+
+// start runs the session. The caller has counted it in app.wg and put it into
+// the tables.
+func (s *Session) start(first control.Event, join *control.Inbound) {
+	d := &driver{Session: s}
+	d.linkGen, d.up = s.app.linkState()
+	go func() {
+		defer s.app.wg.Done()
+		d.step(first)
+		if !d.up {
+			d.step(control.LinkDown{})
+		}
+		if join != nil {
+			d.step(control.Received{Msg: *join})
+		}
+		d.run()
+		d.flush()
+		s.app.forget(s, d.isOpen)
+		close(s.done)
+	}()
+}
+
+// receive takes a message of this session from the link's reader.
+func (s *Session) receive(in *incoming) {
+	select {
+	case s.inbox <- in:
+	case <-s.done:
+	}
+}
+
+// pokeLink says that the link came or went.
+func (s *Session) pokeLink() {
+	select {
+	case s.link <- struct{}{}:
+	default:
+	}
+}
+
+func (d *driver) run() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for !d.over {
+		var due <-chan time.Time
+		if at := d.machine.NextTimeout(); !at.IsZero() {
+			timer.Reset(time.Until(at))
+			due = timer.C
+		}
+		var pubs chan *publication
+		if len(d.queue) < queueForPublish && d.machine.CanPublish() {
+			pubs = d.pubs
+		}
+		out, head := d.outlet()
+		select {
+		case out <- head:
+			d.sent()
+		case in := <-d.inbox:
+			d.onIncoming(in)
+		case p := <-pubs:
+			d.publish(p)
+		case ev := <-d.wishes:
+			d.step(ev)
+		case <-d.link:
+			d.onLink()
+		case <-due:
+			d.step(control.Tick{})
+		case <-d.app.ctx.Done():
+			d.finish(&Error{Code: CodeClosed, Err: causeUnlessClosed(d.app.Err())})
+		}
+	}
+}
+
+// causeUnlessClosed leaves out the cause that says nothing more.
+func causeUnlessClosed(err error) error {
+	if errors.Is(err, &Error{Code: CodeClosed}) {
+		return nil
+	}
+	return err
+}
+
+// outlet is where the next frame goes; nil channels if there is none. The frame
+// is encoded only now, so that token and encryption are as fresh as can be and
+// generations leave in order.
+func (d *driver) outlet() (chan<- *wire.Frame, *wire.Frame) {
+	for d.head == nil && len(d.queue) > 0 {
+		f, err := d.app.codec.encode(d.queue[0], envelope{
+			source: d.local, session: uint32(d.id), seal: d.machine.Seal,
+		}, time.Now())
+		if err != nil {
+			d.app.log.Error().Err(err).Uint32("session", uint32(d.id)).Msg("message cannot be sent")
+			d.pop()
+			continue
+		}
+		d.head = f
+	}
+	if d.head == nil {
+		return nil, nil
+	}
+	return d.app.out, d.head
+}
+
+func (d *driver) sent() {
+	d.head = nil
+	d.pop()
+}
+
+func (d *driver) pop() {
+	d.queue[0] = control.Outbound{}
+	d.queue = d.queue[1:]
+}
+
+// flush sends the last words of an ended session.
+func (d *driver) flush() {
+	limit := time.NewTimer(flushWait)
+	defer limit.Stop()
+	for {
+		out, head := d.outlet()
+		if head == nil {
+			return
+		}
+		select {
+		case out <- head:
+			d.sent()
+		case <-d.inbox: // so that the link's reader does not wait for us
+		case <-limit.C:
+			return
+		case <-d.app.ctx.Done():
+			return
+		}
+	}
+}
+
+func (d *driver) onIncoming(in *incoming) {
+	if t := in.typ(); d.reliable && carriesPayload(t) && d.inQueue.full() {
+		d.app.dropped.Add(1) // not acknowledged: the peer sends it again
+		return
+	}
+	msg, err := d.app.codec.authenticate(in.publish, in.metadata, time.Now())
+	if err != nil {
+		d.app.drop(in, err)
+		return
+	}
+	out := d.machine.Step(time.Now(), control.Received{Msg: msg})
+	if out.Dropped != "" {
+		d.app.dropped.Add(1)
+		d.app.log.Debug().Uint32("session", uint32(d.id)).Str("type", in.typeName()).Str("reason", out.Dropped).Msg("message dropped")
+	}
+	d.apply(out)
+}
+
+func carriesPayload(t control.Type) bool {
+	return t == pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG || t == pb.SessionMessageType_SESSION_MESSAGE_TYPE_RTX_REPLY
+}
+
+func (d *driver) publish(p *publication) {
+	out := d.machine.Step(time.Now(), control.Publish{Msg: p.msg})
+	d.receipts[out.PublishedID] = p.receipt
+	d.apply(out)
+}
+
+func (d *driver) onLink() {
+	gen, up := d.app.linkState()
+	if gen != d.linkGen && d.up || !up && d.up {
+		d.step(control.LinkDown{})
+	}
+	if up && (!d.up || gen != d.linkGen) {
+		d.step(control.LinkUp{})
+	}
+	d.linkGen, d.up = gen, up
+}
+
+func (d *driver) step(ev control.Event) {
+	d.apply(d.machine.Step(time.Now(), ev))
+}
+
+// apply does what a step wants done.
+func (d *driver) apply(out control.Output) {
+	d.remember(out)
+	for _, o := range out.Send {
+		d.enqueue(o)
+	}
+	for _, del := range out.Deliver {
+		d.deliver(del)
+	}
+	for _, s := range out.Settled {
+		if r := d.receipts[s.ID]; r != nil {
+			delete(d.receipts, s.ID)
+			r.settle(s.Acknowledged)
+		}
+	}
+	if out.Opened {
+		d.onOpened()
+	}
+	if out.Ended != nil {
+		d.finish(d.endError(out.Ended))
+	}
+}
+
+// enqueue puts a message in line, an urgent one before all that are not encoded
+// and encrypted yet.
+func (d *driver) enqueue(o control.Outbound) {
+	if len(d.queue) >= queueLimit && o.Type == pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG_ACK {
+		d.app.dropped.Add(1)
+		return
+	}
+	if !o.Urgent {
+		d.queue = append(d.queue, o)
+		return
+	}
+	at := 0
+	if d.head != nil {
+		at = 1
+	}
+	for at < len(d.queue) && d.queue[at].Urgent {
+		at++
+	}
+	d.queue = slices.Insert(d.queue, at, o)
+}
+
+// remember updates what the getters show.
+func (d *driver) remember(out control.Output) {
+	if out.PeerFound != nil {
+		d.mu.Lock()
+		d.state.peer = *out.PeerFound
+		d.mu.Unlock()
+		d.app.found(d.Session, *out.PeerFound)
+		d.app.log.Debug().Uint32("session", uint32(d.id)).Stringer("peer", *out.PeerFound).Msg("peer found")
+	}
+	if out.Rotated {
+		d.app.log.Debug().Uint32("session", uint32(d.id)).Uint64("epoch", d.machine.Epoch()).Msg("keys rotated")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.state.subject = d.machine.PeerSubject()
+	d.state.online = d.machine.PeerOnline()
+	if out.Ended == nil {
+		d.state.epoch = d.machine.Epoch()
+	}
+}
+
+func (d *driver) deliver(del control.Delivery) {
+	if del.Missing > 0 {
+		d.inQueue.push(inItem{err: &Error{Code: CodeMessagesLost, Peer: d.machine.Peer(), Err: lostMessages(del.Missing)}})
+		return
+	}
+	d.inQueue.push(inItem{msg: Message{
+		Payload: del.Msg.Payload, Type: del.Msg.Type, Metadata: del.Msg.Metadata,
+		Source: d.machine.Peer(), Subject: del.Subject,
+	}})
+}
+
+func (d *driver) onOpened() {
+	d.isOpen = true
+	if !d.initiator {
+		d.app.openedResponder()
+	}
+	close(d.opened)
+	d.app.log.Debug().Uint32("session", uint32(d.id)).Stringer("peer", d.machine.Peer()).Bool("mls", d.encrypted).Msg("session open")
+	if d.listener != nil && !d.listener.offer(d.Session) {
+		d.app.log.Warn().Stringer("peer", d.machine.Peer()).Msg("session turned away: too many wait to be accepted")
+		d.step(control.Close{})
+	}
+}
+
+func (d *driver) endError(e *control.End) *Error {
+	err := &Error{Peer: d.machine.Peer(), Err: e.Cause}
+	switch e.Reason {
+	case control.ClosedByPeer:
+		err.Code, err.Remote = CodeClosedByPeer, true
+	case control.NoPeer:
+		err = noPeer(d.machine.Peer(), d.app.cfg.Node)
+		if !d.up {
+			err = &Error{Code: CodeLinkDown, Peer: d.machine.Peer()}
+		}
+	case control.NoAnswer, control.HalfOpen:
+		err.Code = CodeTimeout
+	case control.PeerGone:
+		err.Code = CodePeerGone
+	case control.LinkLost:
+		err.Code = CodePeerGone
+		err.Err = errLinkEnded
+	case control.Rejected:
+		err.Code = CodeRejected
+	case control.CryptoFailed:
+		err.Code = CodeSecurity
+	default:
+		err.Code = CodeClosed
+	}
+	return err
+}
+
+// finish ends the loop; what was published and not settled never will be.
+func (d *driver) finish(err *Error) {
+	if d.over {
+		return
+	}
+	d.over = true
+	for id, r := range d.receipts {
+		delete(d.receipts, id)
+		r.settle(false)
+	}
+	d.mu.Lock()
+	d.err = err
+	d.mu.Unlock()
+	d.app.log.Debug().Uint32("session", uint32(d.id)).Err(err).Msg("session over")
+}
+
+type lostMessages int
+
+func (n lostMessages) Error() string {
+	if n == 1 {
+		return "one message never arrived"
+	}
+	return "several messages never arrived"
+}

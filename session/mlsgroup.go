@@ -1,0 +1,206 @@
+package session
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/slimbridge/slimbridge/session/identity"
+	"github.com/slimbridge/slimbridge/session/internal/control"
+	"github.com/slimbridge/slimbridge/session/internal/mls"
+)
+
+// suiteName is the cipher suite of all sessions.
+const suiteName = "MLS_128_DHKEMP256_AES128GCM_SHA256_P256"
+
+var (
+	errNoGroup      = errors.New("no MLS group yet")
+	errNoKeyPackage = errors.New("no key package is waiting for a welcome")
+	errLeafKey      = errors.New("leaf key is not the key of its token")
+	errLeafSubject  = errors.New("leaf belongs to another subject")
+)
+
+// mlsGroup lets a control machine use package mls with the app's identity: it
+// checks the token in every leaf.
+type mlsGroup struct {
+	provider identity.Provider
+	verifier identity.Verifier
+	cfg      mls.Config
+	group    *mls.Group
+	pending  *mls.Pending
+
+	now        time.Time // of the call under way
+	wantSubj   string    // whom the call under way may add
+	wantKey    []byte
+	credential string
+}
+
+func newMLSGroup(p identity.Provider, v identity.Verifier, now time.Time) (*mlsGroup, error) {
+	token, err := p.Token(now)
+	if err != nil {
+		return nil, err
+	}
+	g := &mlsGroup{provider: p, verifier: v, credential: token}
+	g.cfg = mls.Config{
+		Suite: mls.P256, Signer: p.Signer(), Credential: []byte(token),
+		Verify: g.verify, Subject: g.subject,
+	}
+	return g, nil
+}
+
+// verify checks a leaf: its token is good and names the leaf's key. Age counts
+// only for newcomers that we add ourselves, since tokens in leaves are not
+// renewed and a member must not be lost to the passing of time.
+func (g *mlsGroup) verify(m mls.Member, why mls.Reason) error {
+	var claims identity.Claims
+	var err error
+	if why == mls.Adding {
+		claims, err = g.verifier.Verify(string(m.Credential), g.now)
+	} else {
+		claims, err = g.verifier.VerifyAdmitted(string(m.Credential))
+	}
+	switch {
+	case err != nil:
+		return err
+	case !bytes.Equal(claims.PublicKey, m.SignatureKey):
+		return errLeafKey
+	case why == mls.Adding && (claims.Subject != g.wantSubj || !bytes.Equal(m.SignatureKey, g.wantKey)):
+		return errLeafSubject
+	}
+	return nil
+}
+
+func (g *mlsGroup) subject(m mls.Member) (string, error) {
+	claims, err := g.verifier.VerifyAdmitted(string(m.Credential))
+	return claims.Subject, err
+}
+
+func (g *mlsGroup) KeyPackage(now time.Time) ([]byte, error) {
+	wire, pending, err := mls.NewKeyPackage(g.cfg, now, rand.Reader)
+	if err == nil {
+		g.pending = pending
+	}
+	return wire, err
+}
+
+func (g *mlsGroup) Create(now time.Time) (err error) {
+	g.now = now
+	g.group, err = mls.Create(g.cfg, nil, now, rand.Reader)
+	return err
+}
+
+func (g *mlsGroup) Commit(c control.Change, now time.Time) (commit, welcome []byte, err error) {
+	if g.group == nil {
+		return nil, nil, errNoGroup
+	}
+	g.now, g.wantSubj, g.wantKey = now, c.Subject, c.Key
+	ch := mls.Change{Remove: c.Remove, Add: c.Add}
+	if c.Refresh {
+		token, err := g.provider.Token(now)
+		if err != nil {
+			return nil, nil, err
+		}
+		ch.Credential, ch.Path = []byte(token), true
+	}
+	return g.group.Commit(ch, now, rand.Reader)
+}
+
+func (g *mlsGroup) Join(welcome []byte, now time.Time) error {
+	if g.pending == nil {
+		return errNoKeyPackage
+	}
+	g.now = now
+	group, err := mls.Join(g.cfg, g.pending, welcome)
+	if err != nil {
+		return err
+	}
+	if g.group != nil {
+		g.group.Wipe()
+	}
+	g.group, g.pending = group, nil
+	return nil
+}
+
+func (g *mlsGroup) Process(commit []byte, now time.Time) error {
+	if g.group == nil {
+		return errNoGroup
+	}
+	g.now = now
+	_, err := g.group.Process(commit)
+	return err
+}
+
+func (g *mlsGroup) Encrypt(plaintext, aad []byte) ([]byte, error) {
+	if g.group == nil {
+		return nil, errNoGroup
+	}
+	return g.group.Protect(nil, plaintext, aad, rand.Reader)
+}
+
+func (g *mlsGroup) Decrypt(message []byte) (control.Plain, error) {
+	if g.group == nil {
+		return control.Plain{}, errNoGroup
+	}
+	m, err := g.group.Unprotect(message)
+	if err != nil {
+		return control.Plain{}, err
+	}
+	subject, err := g.subject(m.Sender)
+	if err != nil {
+		return control.Plain{}, err
+	}
+	return control.Plain{Payload: m.Plaintext, AAD: m.AAD, Subject: subject, Epoch: m.Epoch}, nil
+}
+
+func (g *mlsGroup) Epoch() uint64 {
+	if g.group == nil {
+		return 0
+	}
+	return g.group.Epoch()
+}
+
+func (g *mlsGroup) Members() []control.Member {
+	if g.group == nil {
+		return nil
+	}
+	var members []control.Member
+	for _, m := range g.group.Members() {
+		subject, err := g.subject(m)
+		if err != nil {
+			subject = "" // no peer has the empty subject
+		}
+		members = append(members, control.Member{
+			Leaf: m.Leaf, Subject: subject, Key: m.SignatureKey, Own: m.Leaf == g.group.Self(),
+		})
+	}
+	return members
+}
+
+func (g *mlsGroup) ForgetBefore(epoch uint64) {
+	if g.group != nil {
+		g.group.ForgetBefore(epoch)
+	}
+}
+
+func (g *mlsGroup) Save() ([]byte, error) {
+	if g.group == nil {
+		return nil, errNoGroup
+	}
+	return g.group.Save(nil)
+}
+
+func (g *mlsGroup) Load(state []byte) error {
+	group, err := mls.Load(state, g.cfg)
+	if err == nil {
+		g.group = group
+	}
+	return err
+}
+
+func (g *mlsGroup) Wipe() {
+	if g.group != nil {
+		g.group.Wipe()
+	}
+	g.pending = nil
+}

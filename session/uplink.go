@@ -1,0 +1,292 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/slimbridge/slimbridge/slimnode/link"
+	"github.com/slimbridge/slimbridge/slimnode/name"
+	"github.com/slimbridge/slimbridge/slimnode/wire"
+)
+
+const (
+	ackWait   = 10 * time.Second // for a subscription, as upstream
+	ackResend = 5 * time.Second
+)
+
+func (a *App) dialConfig() link.DialConfig {
+	return link.DialConfig{
+		Config:  link.Config{Version: a.cfg.Version, PQC: a.cfg.PQC, Logger: a.log},
+		LinkID:  rand.Text(),
+		NetDial: a.cfg.NetDial,
+	}
+}
+
+// keepLinked serves the first link, then redials for as long as the app lives.
+func (a *App) keepLinked(first *link.Conn, cfg link.DialConfig) {
+	_ = a.serveLink(a.ctx, first)
+	if a.ctx.Err() != nil {
+		return
+	}
+	err := link.Redial(a.ctx, a.cfg.Node, cfg, link.Backoff{}, a.serveLink)
+	if a.ctx.Err() == nil {
+		a.log.Error().Err(err).Msg("the node refuses the link for good")
+		a.shutdown(&Error{Code: CodeRejected, Err: err})
+	}
+}
+
+// serveLink reads one link until it ends. A writer and the subscriber run
+// beside it and end with it.
+func (a *App) serveLink(ctx context.Context, conn *link.Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer func() {
+		a.setLink(nil)
+		cancel()
+		wg.Wait()
+		_ = conn.Close()
+	}()
+	wg.Go(func() { a.writeLoop(ctx, conn) })
+	wg.Go(func() { a.resubscribe(ctx, conn) })
+	for {
+		f, err := conn.Recv(ctx)
+		if err != nil {
+			return err
+		}
+		a.onFrame(f)
+	}
+}
+
+func (a *App) writeLoop(ctx context.Context, conn *link.Conn) {
+	for {
+		select {
+		case <-ctx.Done():
+			a.lastWords(ctx, conn)
+			return
+		case f := <-a.out:
+			if conn.Send(ctx, f) != nil {
+				return // the frame is lost; sessions send again
+			}
+		}
+	}
+}
+
+// lastWords sends what sessions left, farewells above all, before the link
+// closes. On a link that broke it fails at once.
+func (a *App) lastWords(ctx context.Context, conn *link.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	for {
+		select {
+		case f := <-a.out:
+			if conn.Send(ctx, f) != nil {
+				return
+			}
+		default:
+			_ = conn.Flush(ctx)
+			return
+		}
+	}
+}
+
+// resubscribe makes a new link known to the sessions once all names are
+// subscribed on it.
+func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
+	for {
+		a.mu.Lock()
+		var names []name.Name
+		for _, n := range a.subs {
+			names = append(names, n)
+		}
+		a.mu.Unlock()
+		for _, n := range names {
+			if err := a.subscribeOn(ctx, conn, n, true); err != nil {
+				if ctx.Err() == nil {
+					a.log.Warn().Stringer("name", n).Err(err).Msg("subscription failed, linking anew")
+					_ = conn.Close()
+				}
+				return
+			}
+		}
+		if a.publishLink(conn, len(names)) {
+			return
+		}
+	}
+}
+
+// publishLink announces conn, unless names were added meanwhile.
+func (a *App) publishLink(conn *link.Conn, subscribed int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.subs) != subscribed {
+		return false
+	}
+	a.setLinkLocked(conn)
+	return true
+}
+
+func (a *App) setLink(conn *link.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.setLinkLocked(conn)
+}
+
+func (a *App) setLinkLocked(conn *link.Conn) {
+	if (conn == nil) == (a.conn == nil) {
+		return
+	}
+	a.conn = conn
+	if conn != nil {
+		a.linkGen++
+		close(a.linkUp)
+	} else {
+		a.linkUp = make(chan struct{})
+	}
+	for _, s := range a.allSessions() {
+		s.pokeLink()
+	}
+}
+
+// linkState is the number of the current link and whether it is up.
+func (a *App) linkState() (gen uint64, up bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.linkGen, a.conn != nil
+}
+
+// Subscribe adds a name under which the app can be found, with the app's own
+// id. It returns when the node has acknowledged. Errors: *Error with
+// CodeTimeout, CodeRejected or CodeClosed, or that of ctx.
+func (a *App) Subscribe(ctx context.Context, n name.Name) error {
+	n = n.WithID(a.self.ID)
+	if !n.HasStrings() {
+		return invalid("Subscribe: the name has no strings")
+	}
+	a.mu.Lock()
+	a.subs[n.Prefix] = n
+	a.mu.Unlock()
+	err := a.onLink(ctx, func(ctx context.Context, conn *link.Conn) error {
+		if conn == nil {
+			return nil // the link under way subscribes all names
+		}
+		return a.subscribeOn(ctx, conn, n, true)
+	})
+	if err != nil {
+		a.mu.Lock()
+		delete(a.subs, n.Prefix)
+		a.mu.Unlock()
+	}
+	return err
+}
+
+// Unsubscribe takes a name back. The app's own name stays until Close.
+func (a *App) Unsubscribe(ctx context.Context, n name.Name) error {
+	n = n.WithID(a.self.ID)
+	if n.Prefix == a.self.Prefix {
+		return invalid("Unsubscribe: %s is the app's own name", n.Path())
+	}
+	a.mu.Lock()
+	_, known := a.subs[n.Prefix]
+	delete(a.subs, n.Prefix)
+	conn := a.conn
+	a.mu.Unlock()
+	if !known {
+		return invalid("Unsubscribe: %s is not subscribed", n.Path())
+	}
+	if conn == nil {
+		return nil // the next link will not subscribe it
+	}
+	return a.subscribeOn(ctx, conn, n, false)
+}
+
+// onLink runs f on the current link; without one it waits for the next, which
+// subscribes everything itself, and then runs f with nil.
+func (a *App) onLink(ctx context.Context, f func(context.Context, *link.Conn) error) error {
+	for {
+		a.mu.Lock()
+		conn, up := a.conn, a.linkUp
+		a.mu.Unlock()
+		if conn != nil {
+			err := f(ctx, conn)
+			if err == nil || !errors.Is(err, errLinkEnded) {
+				return err
+			}
+		}
+		select {
+		case <-up:
+			if conn == nil {
+				return f(ctx, nil)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-a.ctx.Done():
+			return a.Err()
+		}
+	}
+}
+
+// subscribeOn sends one Subscribe or Unsubscribe, again after 5 s with the same
+// id, and waits for its acknowledgement.
+func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add bool) error {
+	a.mu.Lock()
+	a.nextSub++
+	if a.nextSub == 0 {
+		a.nextSub++
+	}
+	id := a.nextSub
+	ack := make(chan error, 1)
+	a.acks[id] = ack
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		delete(a.acks, id)
+		a.mu.Unlock()
+	}()
+	frame, err := a.codec.subscription(a.self, n, id, add, time.Now())
+	if err != nil {
+		return err
+	}
+	deadline := time.NewTimer(ackWait)
+	defer deadline.Stop()
+	again := time.NewTicker(ackResend)
+	defer again.Stop()
+	for {
+		if err := conn.Send(ctx, frame); err != nil {
+			return errors.Join(errLinkEnded, err)
+		}
+		select {
+		case err := <-ack:
+			return err
+		case <-again.C:
+		case <-deadline.C:
+			return &Error{Code: CodeTimeout, Err: errors.New("the node did not acknowledge the subscription of " + n.Path())}
+		case <-conn.Done():
+			return errLinkEnded
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// onAck hands an acknowledgement to whoever waits for it.
+func (a *App) onAck(f *wire.Frame) {
+	ack := f.SubscriptionAck()
+	if ack == nil {
+		return
+	}
+	a.mu.Lock()
+	waiting := a.acks[ack.GetSubscriptionId()]
+	delete(a.acks, ack.GetSubscriptionId())
+	a.mu.Unlock()
+	if waiting == nil {
+		return
+	}
+	if ack.GetSuccess() {
+		waiting <- nil
+		return
+	}
+	waiting <- &Error{Code: CodeRejected, Remote: true, Err: errors.New("the node refuses the subscription")}
+}
