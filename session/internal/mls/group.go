@@ -218,10 +218,29 @@ func (e *epoch) members() (all []Member) {
 	return all
 }
 
+// state is the library's state without its cache of pre-shared keys, where it
+// keeps a secret of every epoch for a use that SLIM does not have.
+func (e *epoch) state() ([]byte, error) {
+	blob, err := e.lib.MarshalState()
+	if err != nil {
+		return nil, err
+	}
+	// A quote inside a JSON string is escaped: neither text can be in one.
+	head, rest, ok := bytes.Cut(blob, []byte(`"cached_psks":`))
+	i := bytes.Index(rest, []byte(`,"my_leaf_encryption_key":`))
+	if !ok || i < 0 {
+		clear(blob)
+		return nil, fail(ErrUnsupported, "state of the library")
+	}
+	out := slices.Concat(head, []byte(`"cached_psks":null`), rest[i:])
+	clear(blob)
+	return out, nil
+}
+
 // copy returns an independent copy of the library's group.
 func (e *epoch) copy() (lib *group.Group, err error) {
 	err = guard(ErrUnsupported, "copy of the group", func() error {
-		blob, err := e.lib.MarshalState()
+		blob, err := e.state()
 		if err != nil {
 			return err
 		}

@@ -401,6 +401,11 @@ func TestSaveLoad(t *testing.T) {
 	agree(a, b)
 
 	whole := b.save()
+	if again, err := Load(whole, b.c); err != nil {
+		t.Error(err)
+	} else if blob, _ := again.Save(nil); !bytes.Equal(blob, whole) {
+		t.Error("saved, loaded, saved: not the same")
+	}
 	altered := bytes.Clone(whole)
 	altered[len(altered)/2] ^= 1
 	for name, bad := range map[string][]byte{"empty": nil, "truncated": whole[:len(whole)-1], "altered": altered} {

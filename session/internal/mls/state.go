@@ -29,7 +29,7 @@ func (g *Group) Save(dst []byte) ([]byte, error) {
 	dst = append(dst, stateFormat, byte(len(g.past)+1))
 	for _, e := range append(slices.Clone(g.past), g.now) {
 		err := guard(ErrUnsupported, "save", func() error {
-			blob, err := e.lib.MarshalState()
+			blob, err := e.state()
 			if err != nil {
 				return err
 			}
