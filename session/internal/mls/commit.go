@@ -75,7 +75,7 @@ func (g *Group) Commit(ch Change, now time.Time, _ io.Reader) (commit, welcome [
 		return nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, notYet(adds, err)
 	}
 	next, err := newEpoch(lib)
 	if err != nil {

@@ -38,5 +38,9 @@
 //   - A message with a wrong signature by a member uses up its generation.
 //   - After Load, and after about 500 messages without a gap or 2000 with one,
 //     messages that were skipped before cannot be decrypted any more.
+//   - A path is encrypted on goroutines of the library, which end before Commit
+//     returns.
+//   - The path secret of a Welcome is not compared with the tree; a wrong one
+//     shows when the next path cannot be read.
 //   - Past epochs are kept whole, up to PastEpochs, or until ForgetBefore.
 package mls

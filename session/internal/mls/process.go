@@ -75,15 +75,15 @@ func (g *Group) applied(c wireCommit, pm *framing.PublicMessage) (*epoch, error)
 		return lib.ProcessReceivedCommit(ac, treesync.LeafIndex(c.sender), lib.MyLeafEncryptionKey())
 	})
 	if err != nil {
-		return nil, notYet(c, err)
+		return nil, notYet(c.adds, err)
 	}
 	return newEpoch(lib)
 }
 
 // notYet explains a refusal by the clock. RFC 9420 has receivers not look at
 // lifetimes, but the library does, with the machine's clock and no tolerance.
-func notYet(c wireCommit, refusal error) error {
-	for _, k := range c.adds {
+func notYet(adds []wireKeyPackage, refusal error) error {
+	for _, k := range adds {
 		l := k.leaf.lifetime
 		if treesync.ValidateLeafNodeLifetime(&treesync.LeafNodeLifetime{NotBefore: l.NotBefore, NotAfter: l.NotAfter}) == nil {
 			continue
