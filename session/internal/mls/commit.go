@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/thomas-vilte/mls-go/ciphersuite"
 	"github.com/thomas-vilte/mls-go/credentials"
 	"github.com/thomas-vilte/mls-go/framing"
 	"github.com/thomas-vilte/mls-go/group"
@@ -46,33 +47,9 @@ func (g *Group) Commit(ch Change, now time.Time, _ io.Reader) (commit, welcome [
 		}
 	}
 	maskReplaced(lib, ch.Remove, adds)
-	err = guard(ErrInvalidCommit, "refused", func() error {
-		packages, err := propose(lib, ch.Remove, adds)
-		if err != nil {
-			return err
-		}
-		staged, err := lib.Commit(key, key.PublicKey(), nil)
-		if err != nil {
-			return err
-		}
-		joiner := staged.JoinerSecret()
-		if err := lib.MergeCommit(staged); err != nil {
-			return err
-		}
-		ac := staged.AuthenticatedContent()
-		commit = framing.NewMLSMessagePublic(&framing.PublicMessage{
-			Content: ac.Content, Auth: ac.Auth, MembershipTag: staged.MembershipTag(),
-		}).Marshal()
-		if len(packages) == 0 {
-			return nil
-		}
-		w, err := lib.CreateWelcomeWithOpts(packages, key, group.WithJoinerSecret(joiner),
-			group.WithPSKIDs(staged.PskIDs()), group.WithPSKSecret(staged.RawPskSecret()), group.WithStagedCommit(staged))
-		if err != nil {
-			return err
-		}
-		welcome = (&framing.MLSMessage{Welcome: w.Marshal()}).Marshal()
-		return nil
+	err = guard(ErrInvalidCommit, "refused", func() (err error) {
+		commit, welcome, err = change(lib, key, ch.Remove, adds)
+		return err
 	})
 	if err != nil {
 		return nil, nil, notYet(adds, err)
@@ -89,6 +66,37 @@ func (g *Group) Commit(ch Change, now time.Time, _ io.Reader) (commit, welcome [
 	}
 	g.advance(next)
 	return commit, welcome, nil
+}
+
+// change makes and applies a commit.
+func change(
+	lib *group.Group, key *ciphersuite.SignaturePrivateKey, removes []uint32, adds []wireKeyPackage,
+) (commit, welcome []byte, err error) {
+	packages, err := propose(lib, removes, adds)
+	if err != nil {
+		return nil, nil, err
+	}
+	staged, err := lib.Commit(key, key.PublicKey(), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	joiner := staged.JoinerSecret()
+	if err := lib.MergeCommit(staged); err != nil {
+		return nil, nil, err
+	}
+	ac := staged.AuthenticatedContent()
+	commit = framing.NewMLSMessagePublic(&framing.PublicMessage{
+		Content: ac.Content, Auth: ac.Auth, MembershipTag: staged.MembershipTag(),
+	}).Marshal()
+	if len(packages) == 0 {
+		return commit, nil, nil
+	}
+	w, err := lib.CreateWelcomeWithOpts(packages, key, group.WithJoinerSecret(joiner),
+		group.WithPSKIDs(staged.PskIDs()), group.WithPSKSecret(staged.RawPskSecret()), group.WithStagedCommit(staged))
+	if err != nil {
+		return nil, nil, err
+	}
+	return commit, (&framing.MLSMessage{Welcome: w.Marshal()}).Marshal(), nil
 }
 
 func propose(lib *group.Group, removes []uint32, adds []wireKeyPackage) (packages []*keypackages.KeyPackage, err error) {
