@@ -91,8 +91,13 @@ class Session {
   }
 
   describe() {
-    const metadata = Object.fromEntries(this.raw.metadata());
-    return { session: this.key, session_id: this.raw.sessionId(), peer: nameJSON(this.raw.destination()), initiator: this.raw.isInitiator(), metadata };
+    return {
+      session: this.key,
+      session_id: this.raw.sessionId(),
+      peer: nameJSON(this.raw.destination()),
+      initiator: this.raw.isInitiator(),
+      metadata: Object.fromEntries(this.raw.metadata()),
+    };
   }
 
   async read() {
