@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -50,8 +51,10 @@ type process struct {
 
 	onEvent func(message) // called by the reader, in order
 
-	mu      sync.Mutex
 	stdin   io.WriteCloser
+	writing sync.Mutex // one line at a time
+
+	mu      sync.Mutex
 	lastID  uint64
 	pending map[uint64]chan message
 }
@@ -219,34 +222,47 @@ func (c *process) call(ctx context.Context, cmd string, args map[string]any, res
 		}
 		return json.Unmarshal(m.Result, result)
 	case <-ctx.Done():
-		c.mu.Lock()
-		delete(c.pending, id)
-		c.mu.Unlock()
+		c.forget(id)
 		return fmt.Errorf("%s: %s: %w", c.label, cmd, ctx.Err())
 	}
 }
 
 func (c *process) submit(cmd string, args map[string]any) (uint64, <-chan message, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.pending == nil {
+		c.mu.Unlock()
 		return 0, nil, errors.New("the process ended")
 	}
 	c.lastID++
-	line := map[string]any{"id": c.lastID, "cmd": cmd}
-	for k, v := range args {
-		line[k] = v
-	}
-	text, err := json.Marshal(line)
-	if err != nil {
-		return 0, nil, err
-	}
-	if _, err := c.stdin.Write(append(text, '\n')); err != nil {
-		return 0, nil, err
-	}
+	id := c.lastID
 	ch := make(chan message, 1)
-	c.pending[c.lastID] = ch
-	return c.lastID, ch, nil
+	c.pending[id] = ch
+	c.mu.Unlock()
+
+	line := map[string]any{"id": id, "cmd": cmd}
+	maps.Copy(line, args)
+	text, err := json.Marshal(line)
+	if err == nil {
+		err = c.write(append(text, '\n'))
+	}
+	if err != nil {
+		c.forget(id)
+	}
+	return id, ch, err
+}
+
+// write does not hold mu: the child may have to write replies before it reads on.
+func (c *process) write(line []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err := c.stdin.Write(line)
+	return err
+}
+
+func (c *process) forget(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pending, id)
 }
 
 // stop closes standard input, which ends the script, and waits; a child that stays is killed with its process group.
