@@ -119,7 +119,9 @@ type ServerConfig struct {
 	// MaxLinks bounds TCP connections and, separately, links of the server (a gRPC
 	// connection can carry several). Surplus ones are refused. Default 1024.
 	MaxLinks int
-	// MaxNegotiating bounds the links that have not negotiated yet. Default 128.
+	// MaxNegotiating bounds the links that negotiate at the same time and, with
+	// it, the memory that strangers can take: a first message over gRPC may have
+	// 8 MiB. Others wait, within the negotiation timeout. Default 128.
 	MaxNegotiating int
 }
 

@@ -50,6 +50,10 @@ func Dial(ctx context.Context, endpoint string, cfg DialConfig) (*Conn, error) {
 		ca, err = dialGRPC(nctx, nc, ep.host, agent, headers)
 	}
 	if err != nil {
+		var ne net.Error
+		if errors.As(err, &ne) && ne.Timeout() {
+			<-nctx.Done() // the deadline on the connection was that of nctx
+		}
 		if cause := context.Cause(nctx); cause != nil {
 			err = cause
 		}

@@ -17,14 +17,14 @@ type Server struct {
 	cfg      ServerConfig
 	acceptor acceptor
 
-	wg sync.WaitGroup // links
+	wg    sync.WaitGroup // links
+	slots chan struct{}  // bound MaxNegotiating: held while negotiating; when full, new links wait unread
 
-	mu          sync.Mutex
-	closed      bool
-	stops       []func() // of the listeners
-	conns       int      // accepted TCP connections
-	links       map[carrier]func()
-	negotiating int
+	mu     sync.Mutex
+	closed bool
+	stops  []func() // of the listeners
+	conns  int      // accepted TCP connections
+	links  map[carrier]func()
 }
 
 // NewServer checks the configuration and returns a server that listens nowhere
@@ -41,6 +41,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			requireMAC: !cfg.AllowNoMAC, requireKEM: cfg.PQC,
 			allowPeer: cfg.AllowPeer, allowRemote: cfg.AllowRemote,
 		},
+		slots: make(chan struct{}, cfg.MaxNegotiating),
 		links: map[carrier]func(){},
 	}, nil
 }
@@ -60,7 +61,7 @@ func (s *Server) full() bool {
 }
 
 func (s *Server) fullLocked() bool {
-	return s.closed || len(s.links) >= s.cfg.MaxLinks || s.negotiating >= s.cfg.MaxNegotiating
+	return s.closed || len(s.links) >= s.cfg.MaxLinks
 }
 
 // start runs a link in a goroutine that Shutdown waits for; false if there is
@@ -71,7 +72,6 @@ func (s *Server) start(ca carrier, addr string) bool {
 	if s.fullLocked() {
 		return false
 	}
-	s.negotiating++
 	s.links[ca] = func() { ca.abort(nil) }
 	s.wg.Go(func() { s.run(ca, addr) })
 	return true
@@ -85,9 +85,6 @@ func (s *Server) run(ca carrier, addr string) {
 		delete(s.links, ca)
 	}()
 	a, err := s.negotiate(ca)
-	s.mu.Lock()
-	s.negotiating--
-	s.mu.Unlock()
 	if err != nil {
 		ca.abort(err)
 		s.cfg.Logger.Info().Str("peer", addr).Err(wrap("negotiate", addr, err)).Msg("link refused")
@@ -123,6 +120,12 @@ func (s *Server) negotiate(ca carrier) (agreed, error) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { ca.abort(nil) })
 	defer stop()
+	select { // a crowd that comes back after a restart is let in by and by, not refused
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return agreed{}, context.Cause(ctx)
+	}
 	b, err := ca.recv()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

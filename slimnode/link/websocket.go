@@ -87,7 +87,7 @@ func (c *wsCarrier) negotiated() { c.ws.SetReadLimit(wire.MaxRead) }
 func dialWS(ctx context.Context, nc net.Conn, u *url.URL, agent string, headers map[string]string) (carrier, error) {
 	use := func(context.Context, string, string) (net.Conn, error) { return nc, nil }
 	d := websocket.Dialer{
-		NetDialContext: use, NetDialTLSContext: use, HandshakeTimeout: upgradeTimeout,
+		NetDialContext: use, NetDialTLSContext: use,
 		ReadBufferSize: wsBuffer, WriteBufferSize: wsBuffer, WriteBufferPool: wsPool,
 	}
 	h := http.Header{"User-Agent": {agent}}

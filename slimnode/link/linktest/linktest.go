@@ -1,7 +1,9 @@
 // Package linktest has an in-memory network for tests of links.
 //
 // It carries both gRPC and WebSocket and works inside a testing/synctest
-// bubble, if it is created there. It imports no link: any package may use it.
+// bubble, if it is created there (but not wss://: the TLS layer does not recover
+// from the expired deadlines that net/http sets on such connections). It imports
+// no link: any package may use it.
 //
 //	l := linktest.Listen()
 //	go server.ServeGRPC(l)
