@@ -65,7 +65,7 @@ func (g *mlsGroup) verify(m mls.Member, why mls.Reason) error {
 		return err
 	case !bytes.Equal(claims.PublicKey, m.SignatureKey):
 		return errLeafKey
-	case why == mls.Adding && (claims.Subject != g.wantSubj || !bytes.Equal(m.SignatureKey, g.wantKey)):
+	case (why == mls.Adding || why == mls.Rejoining) && (claims.Subject != g.wantSubj || !bytes.Equal(m.SignatureKey, g.wantKey)):
 		return errLeafSubject
 	}
 	return nil
@@ -91,6 +91,15 @@ func (g *mlsGroup) Create(now time.Time) (err error) {
 }
 
 func (g *mlsGroup) Commit(c control.Change, now time.Time) (commit, welcome []byte, err error) {
+	commit, welcome, err = g.commit(c, now)
+	if e := (*mls.Error)(nil); errors.As(err, &e) && e.RetryAt.After(now) && e.RetryAt.Sub(now) <= mls.ClockSkew {
+		// The peer's clock is ahead of ours.
+		err = &control.NotYetError{At: e.RetryAt, Err: err}
+	}
+	return commit, welcome, err
+}
+
+func (g *mlsGroup) commit(c control.Change, now time.Time) (commit, welcome []byte, err error) {
 	if g.group == nil {
 		return nil, nil, errNoGroup
 	}

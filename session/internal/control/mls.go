@@ -57,3 +57,13 @@ type Plain struct {
 	Subject      string // of the sending leaf
 	Epoch        uint64
 }
+
+// NotYetError is returned by [MLS.Commit] for a key package that is only valid
+// from a moment on, because the clock of its maker is ahead of ours.
+type NotYetError struct {
+	At  time.Time
+	Err error
+}
+
+func (e *NotYetError) Error() string { return e.Err.Error() }
+func (e *NotYetError) Unwrap() error { return e.Err }

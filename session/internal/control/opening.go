@@ -146,6 +146,10 @@ func (m *Machine) joinReplied(now time.Time, in *Inbound, out *Output) {
 	}
 	if m.cfg.MLS != nil {
 		w, err := m.admit(now, in.Command.GetJoinReply().GetKeyPackage())
+		if later := (*NotYetError)(nil); errors.As(err, &later) {
+			m.fallback, m.waited, m.task.due = in, true, later.At
+			return
+		}
 		if err != nil {
 			m.end(now, &End{Reason: CryptoFailed, Cause: err}, out)
 			return
