@@ -33,6 +33,7 @@ type Conn struct {
 
 	mu      sync.Mutex
 	err     error
+	inRecv  bool
 	watched <-chan struct{} // of the ctx of the last Recv
 	unwatch func() bool
 }
@@ -195,8 +196,9 @@ func (c *Conn) sendFailed(err error) {
 // Recv returns the next frame whose tag is right; others are dropped and
 // counted, and so are invalid messages and late link messages. It returns what
 // Err says when the link has ended: io.EOF if the peer ended it, an *Error that
-// wraps wire.ErrMalformed after bytes that are no message. The end of ctx ends
-// the link, since a carrier cannot be left in the middle of a message.
+// wraps wire.ErrMalformed after bytes that are no message. If ctx ends while
+// Recv waits, the link ends too, since a carrier cannot be left in the middle
+// of a message; a ctx that has ended before costs nothing but the call.
 func (c *Conn) Recv(ctx context.Context) (*wire.Frame, error) {
 	select {
 	case c.reading <- struct{}{}:
@@ -204,7 +206,10 @@ func (c *Conn) Recv(ctx context.Context) (*wire.Frame, error) {
 	case <-c.done:
 		return nil, c.Err()
 	}
-	c.watch(ctx)
+	if err := c.watch(ctx); err != nil {
+		return nil, err
+	}
+	defer c.rest()
 	for {
 		select {
 		case <-c.done:
@@ -260,19 +265,41 @@ func (c *Conn) dropped(n *atomic.Uint64, kind int, why string) {
 	}
 }
 
-// watch ends the link when ctx ends. It is set up once per context, not once
-// per frame.
-func (c *Conn) watch(ctx context.Context) {
+// watch ends the link if ctx ends before rest is called. The watching is set up
+// once per context, not once per frame.
+func (c *Conn) watch(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || ctx.Done() == c.watched {
-		return
+	if c.err != nil {
+		return c.err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	c.inRecv = true
+	done := ctx.Done()
+	if done == c.watched {
+		return nil
 	}
 	if c.unwatch != nil {
 		c.unwatch()
 	}
-	c.watched = ctx.Done()
-	c.unwatch = context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	c.watched = done
+	c.unwatch = context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		hit := c.inRecv && c.watched == done
+		c.mu.Unlock()
+		if hit {
+			c.fail(context.Cause(ctx))
+		}
+	})
+	return nil
+}
+
+func (c *Conn) rest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inRecv = false
 }
 
 // end marks the link as ended; false if it was already.

@@ -217,6 +217,30 @@ func TestRecvContext(t *testing.T) {
 	})
 }
 
+// A context per call may be cancelled after the call.
+func TestRecvContextPerCall(t *testing.T) {
+	overCarriers(t, ServerConfig{}, func(t *testing.T, h *harness) {
+		c, s := h.pair(DialConfig{})
+		defer c.Close()
+		var ctx context.Context
+		for range 3 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+			mustSend(t, s, ack(1))
+			if _, err := c.Recv(ctx); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			synctest.Wait()
+		}
+		if _, err := c.Recv(ctx); !errors.Is(err, context.Canceled) || c.Err() != nil {
+			t.Errorf("Recv with a cancelled context = %v, link %v", err, c.Err())
+		}
+		mustSend(t, s, ack(2))
+		mustRecv(t, c)
+	})
+}
+
 // A peer that does not read fills windows, buffers and the outbox; then Send
 // waits, and ends with its context or with the link.
 func TestOutboxFull(t *testing.T) {
