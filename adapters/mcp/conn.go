@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/slimbridge/slimbridge/session"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
@@ -61,9 +62,6 @@ func (e *SessionLostError) Unwrap() []error {
 	return []error{net.ErrClosed, e.Err}
 }
 
-// SessionID is the number of a SLIM session, unique between two apps.
-type SessionID uint32
-
 // Conn is one SLIM session that carries one stream of JSON-RPC messages.
 //
 // One goroutine may read while any number write; Close may be called from
@@ -84,7 +82,7 @@ type Conn interface {
 	// Peer is the name of the app at the other end.
 	Peer() name.Name
 	// SessionID is the number of the session.
-	SessionID() SessionID
+	SessionID() session.ID
 	// Done is closed when the session has ended, for whatever reason.
 	Done() <-chan struct{}
 }

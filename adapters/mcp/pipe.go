@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/slimbridge/slimbridge/session"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
@@ -110,7 +111,7 @@ func (p *Pipe) Lose(cause error) { p.shared.end(&SessionLostError{Err: cause}) }
 func (p *Pipe) Peer() name.Name { return p.peer }
 
 // SessionID implements [Conn]; it is 1 at both ends.
-func (p *Pipe) SessionID() SessionID { return 1 }
+func (p *Pipe) SessionID() session.ID { return 1 }
 
 // Done implements [Conn].
 func (p *Pipe) Done() <-chan struct{} { return p.shared.done }
