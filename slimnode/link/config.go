@@ -48,8 +48,9 @@ type Config struct {
 	PQC bool
 	// NegotiationTimeout bounds the exchange before the first frame. Default 5 s.
 	NegotiationTimeout time.Duration
-	// Logger gets one line per link that fails and the first drop of each kind on
-	// a link. The zero value is silent.
+	// Logger gets a line for a refused link, for bytes that are no message and for
+	// the first drop of each kind on a link, at most one a second for a server.
+	// The zero value is silent.
 	Logger zerolog.Logger
 }
 

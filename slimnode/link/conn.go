@@ -22,13 +22,14 @@ type Conn struct {
 	policy   policy
 	out      *outbox
 	log      zerolog.Logger
+	gate     *gate // shared by the links of a server
 	stats    counters
 
 	reading chan struct{} // bound 1: held by whoever calls carrier.recv
 	verify  *macer        // the holder of reading
 	done    chan struct{} // closed when the link has ended
 	stopped chan struct{} // closed when the writer has returned
-	closing sync.Once
+	closing atomic.Bool   // Close has been called; a sync.Once would make later callers wait on a lock
 	gone    chan struct{} // closed when Close has finished
 
 	mu      sync.Mutex
@@ -53,19 +54,20 @@ type Stats struct {
 	Queued         int    // frames in the outbox now
 }
 
-func newConn(ca carrier, endpoint string, a agreed, strict bool, log zerolog.Logger) *Conn {
+func newConn(ca carrier, endpoint string, a agreed, cfg *Config, g *gate) *Conn {
 	c := &Conn{
 		carrier:  ca,
 		endpoint: endpoint,
 		agreed:   a,
-		policy:   policy{typ: a.typ, secured: a.key != nil, strict: strict},
+		policy:   policy{typ: a.typ, secured: a.key != nil, strict: !cfg.AllowNoMAC},
+		gate:     g,
 		out:      newOutbox(),
 		reading:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		stopped:  make(chan struct{}),
 		gone:     make(chan struct{}),
 	}
-	c.log = log.With().Str("link", oneLine(a.linkID)).Str("peer", oneLine(a.nodeID)).Logger()
+	c.log = cfg.Logger.With().Str("link", oneLine(a.linkID)).Str("peer", oneLine(a.nodeID)).Logger()
 	if c.policy.signs() {
 		c.verify = newMacer(a)
 	}
@@ -245,7 +247,9 @@ func (c *Conn) admit(b []byte) (*wire.Frame, error) {
 		c.dropped(&c.stats.invalid, 0, inv.Reason.String())
 		return nil, nil
 	case err != nil:
-		c.log.Warn().Err(err).Msg("link ended: the peer sent bytes that are no message")
+		if skipped, ok := c.gate.open(time.Now()); ok {
+			c.log.Warn().Err(err).Int("skipped", skipped).Msg("link ended: the peer sent bytes that are no message")
+		}
 		return nil, wrap("receive", c.endpoint, err)
 	case f.Kind() == wire.KindLink:
 		c.dropped(&c.stats.ignored, 1, "link message after the negotiation")
@@ -260,8 +264,11 @@ func (c *Conn) admit(b []byte) (*wire.Frame, error) {
 // dropped counts, and logs the first drop of its kind on this link.
 func (c *Conn) dropped(n *atomic.Uint64, kind int, why string) {
 	n.Add(1)
-	if !c.stats.warned[kind].Swap(true) {
-		c.log.Warn().Str("reason", why).Msg("message dropped; more on this link are only counted")
+	if c.stats.warned[kind].Swap(true) {
+		return
+	}
+	if skipped, ok := c.gate.open(time.Now()); ok {
+		c.log.Warn().Str("reason", why).Int("skipped", skipped).Msg("message dropped; more on this link are only counted")
 	}
 }
 
@@ -324,20 +331,21 @@ func (c *Conn) fail(err error) {
 	c.carrier.abort(nil)
 }
 
-// Close ends the link and waits for its goroutines, at most about a second.
+// Close ends the link and waits for its goroutines, two seconds at most.
 // Queued frames are dropped (see Flush); what was written reaches the peer if
 // it reads on. It may be called repeatedly, always returns nil, and unblocks
 // Send and Recv.
 func (c *Conn) Close() error {
-	c.closing.Do(func() {
-		defer close(c.gone)
-		if c.end(ErrClosed) {
-			c.linger()
-		}
-		c.carrier.abort(nil)
-		<-c.stopped
-	})
-	<-c.gone
+	if c.closing.Swap(true) {
+		<-c.gone
+		return nil
+	}
+	defer close(c.gone)
+	if c.end(ErrClosed) {
+		c.linger()
+	}
+	c.carrier.abort(nil)
+	<-c.stopped
 	return nil
 }
 

@@ -64,7 +64,7 @@ func Dial(ctx context.Context, endpoint string, cfg DialConfig) (*Conn, error) {
 		ca.abort(nil)
 		return nil, wrap("negotiate", endpoint, err)
 	}
-	return newConn(ca, endpoint, a, !cfg.AllowNoMAC, cfg.Logger), nil
+	return newConn(ca, endpoint, a, &cfg.Config, &gate{}), nil
 }
 
 // negotiate is the dialer's exchange, until ctx ends.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -25,9 +26,9 @@ const (
 
 // grpcClient is a dialled OpenChannel stream on a connection of its own.
 type grpcClient struct {
-	stream grpc.ClientStream
-	abort_ func()
-	once   sync.Once
+	stream  grpc.ClientStream
+	tear    func()
+	aborted atomic.Bool
 }
 
 var openChannel = &grpc.StreamDesc{StreamName: "OpenChannel", ServerStreams: true, ClientStreams: true}
@@ -63,7 +64,7 @@ func dialGRPC(ctx context.Context, nc net.Conn, host, agent string, headers map[
 	if len(headers) > 0 {
 		life = metadata.NewOutgoingContext(life, metadata.New(headers))
 	}
-	c := &grpcClient{abort_: func() {
+	c := &grpcClient{tear: func() {
 		cancel()
 		nc.Close() //nolint:errcheck // nothing to do about it
 		cc.Close() //nolint:errcheck // as above
@@ -88,6 +89,10 @@ func (c *grpcClient) send(segs [][]byte) error { return c.stream.SendMsg(segs) }
 
 func (c *grpcClient) finish() { c.stream.CloseSend() } //nolint:errcheck // always nil
 
-func (c *grpcClient) abort(error) { c.once.Do(c.abort_) }
+func (c *grpcClient) abort(error) {
+	if !c.aborted.Swap(true) {
+		c.tear()
+	}
+}
 
 func (c *grpcClient) negotiated() {}

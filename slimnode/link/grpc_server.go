@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,7 +22,7 @@ import (
 // ends a stream, so abort releases the handler, which waits.
 type grpcStream struct {
 	stream  grpc.ServerStream
-	once    sync.Once
+	aborted atomic.Bool
 	release chan error // bound 1: the status of the stream
 }
 
@@ -39,7 +39,11 @@ func (g *grpcStream) send(segs [][]byte) error { return g.stream.SendMsg(segs) }
 
 func (g *grpcStream) finish() { g.abort(nil) } // gRPC sends the rest before the status
 
-func (g *grpcStream) abort(cause error) { g.once.Do(func() { g.release <- cause }) }
+func (g *grpcStream) abort(cause error) {
+	if !g.aborted.Swap(true) {
+		g.release <- cause
+	}
+}
 
 func (g *grpcStream) negotiated() {}
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -284,6 +285,45 @@ func TestOutboxFull(t *testing.T) {
 			t.Errorf("Send during Close = %v", err)
 		}
 		s.Close()
+	})
+}
+
+// The same from the other side: neither Close nor Shutdown waits for a dialer
+// that does not read.
+func TestCloseOfStuckLink(t *testing.T) {
+	overCarriers(t, ServerConfig{}, func(t *testing.T, h *harness) {
+		fill := func(s *Conn) {
+			for {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				err := s.Send(ctx, publish(make([]byte, 64<<10)))
+				cancel()
+				if err != nil {
+					return
+				}
+			}
+		}
+		c1, s1 := h.pair(DialConfig{})
+		defer c1.Close()
+		c2, s2 := h.pair(DialConfig{})
+		defer c2.Close()
+		fill(s1)
+		fill(s2)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { s1.Close() })
+		}
+		wg.Wait()
+		if d := time.Since(start); d > 2*lingerTimeout {
+			t.Errorf("Close took %v", d)
+		}
+		start = time.Now()
+		if err := h.server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d > 3*lingerTimeout {
+			t.Errorf("Shutdown took %v", d)
+		}
 	})
 }
 

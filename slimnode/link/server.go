@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // Server accepts links, over gRPC and WebSocket, from any number of listeners.
@@ -16,6 +17,7 @@ import (
 type Server struct {
 	cfg      ServerConfig
 	acceptor acceptor
+	gate     gate
 
 	wg    sync.WaitGroup // links
 	slots chan struct{}  // bound MaxNegotiating: held while negotiating; when full, new links wait unread
@@ -87,10 +89,12 @@ func (s *Server) run(ca carrier, addr string) {
 	a, err := s.negotiate(ca)
 	if err != nil {
 		ca.abort(err)
-		s.cfg.Logger.Info().Str("peer", addr).Err(wrap("negotiate", addr, err)).Msg("link refused")
+		if skipped, ok := s.gate.open(time.Now()); ok {
+			s.cfg.Logger.Info().Str("peer", addr).Err(wrap("negotiate", addr, err)).Int("skipped", skipped).Msg("link refused")
+		}
 		return
 	}
-	c := newConn(ca, addr, a, !s.cfg.AllowNoMAC, s.cfg.Logger)
+	c := newConn(ca, addr, a, &s.cfg.Config, &s.gate)
 	defer c.Close() //nolint:errcheck // always nil
 	s.mu.Lock()
 	closed := s.closed

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -25,8 +26,8 @@ var wsPool = &sync.Pool{}
 
 // wsCarrier is a WebSocket: one binary frame is one message.
 type wsCarrier struct {
-	ws   *websocket.Conn
-	once sync.Once
+	ws      *websocket.Conn
+	aborted atomic.Bool
 }
 
 func newWS(ws *websocket.Conn) *wsCarrier {
@@ -73,12 +74,13 @@ func (c *wsCarrier) sayClose(code int, text string) {
 func (c *wsCarrier) finish() { c.sayClose(websocket.CloseNormalClosure, "") }
 
 func (c *wsCarrier) abort(cause error) {
-	c.once.Do(func() {
-		if st := status.Convert(cause); st.Code() == codes.PermissionDenied {
-			c.sayClose(websocket.ClosePolicyViolation, st.Message())
-		}
-		c.ws.Close() //nolint:errcheck // nothing to do about it
-	})
+	if c.aborted.Swap(true) {
+		return
+	}
+	if st := status.Convert(cause); st.Code() == codes.PermissionDenied {
+		c.sayClose(websocket.ClosePolicyViolation, st.Message())
+	}
+	c.ws.Close() //nolint:errcheck // nothing to do about it
 }
 
 func (c *wsCarrier) negotiated() { c.ws.SetReadLimit(wire.MaxRead) }
