@@ -147,9 +147,9 @@ func (c *Conn) Flush(ctx context.Context) error {
 // write is the writer goroutine: it ends with the link.
 func (c *Conn) write() {
 	defer close(c.stopped)
-	var sign *macer
+	var sign func(*wire.Header) []byte
 	if c.policy.signs() {
-		sign = newMacer(c.agreed)
+		sign = newMacer(c.agreed).tag
 	}
 	for {
 		it, ok := c.out.pop()
@@ -173,16 +173,13 @@ func (c *Conn) write() {
 	}
 }
 
-// outgoing gives the frame its final header for this link.
-func outgoing(f *wire.Frame, sign *macer) [][]byte {
-	if f.Header() == nil {
-		return f.Segments()
+// outgoing gives the frame its final header for this link. sign is nil where
+// nothing is signed.
+func outgoing(f *wire.Frame, sign func(*wire.Header) []byte) [][]byte {
+	if sign == nil {
+		return f.With(wire.Patch{}).Segments()
 	}
-	f = f.With(wire.Patch{}) // what the tag covers is the header as sent
-	if sign != nil {
-		f = f.With(wire.Patch{MAC: sign.tag(f.Header())})
-	}
-	return f.Segments()
+	return f.WithTag(sign).Segments()
 }
 
 // sendFailed ends the link, except that io.EOF leaves the verdict to the

@@ -270,6 +270,26 @@ func TestPatchFields(t *testing.T) {
 	}
 }
 
+func TestWithTag(t *testing.T) {
+	f := parse(t, encode(t, edit(publish(nil), func(p *pb.Publish) { p.Header.HeaderMac, p.Header.RecvFrom = []byte("stale"), proto.Uint64(1) })))
+	g := f.WithTag(func(h *wire.Header) []byte {
+		if h.MAC.Present || h.RecvFrom.Present {
+			t.Errorf("the tag is made over %+v", h)
+		}
+		return []byte("fresh")
+	})
+	if want := f.With(wire.Patch{MAC: []byte("fresh")}); !bytes.Equal(g.Bytes(), want.Bytes()) {
+		t.Errorf("got %x\nwant %x", g.Bytes(), want.Bytes())
+	}
+	if string(f.Header().MAC.Value) != "stale" {
+		t.Error("the original frame changed")
+	}
+	ack := parse(t, loadVector(t, "subscription-ack.vec").data)
+	if ack.WithTag(func(*wire.Header) []byte { t.Error("an ack has no tag"); return nil }) != ack {
+		t.Error("an ack has no header to change")
+	}
+}
+
 func TestSegmentsShareThePayload(t *testing.T) {
 	in := encode(t, publish(bytes.Repeat([]byte("x"), 1000)))
 	f := parse(t, in)

@@ -34,6 +34,17 @@ func (f *Frame) With(p Patch) *Frame {
 	return &g
 }
 
+// WithTag returns the frame as one link sends it: local fields removed, and the
+// tag computed over the header without a tag. It is With twice for the price of
+// one. The frame keeps the slice that tag returns.
+func (f *Frame) WithTag(tag func(*Header) []byte) *Frame {
+	g := f.With(Patch{})
+	if h := g.Header(); h != nil {
+		h.MAC = Some(tag(h))
+	}
+	return g
+}
+
 // Size returns the bytes of the message as [Frame.Segments] gives them.
 func (f *Frame) Size() int {
 	if !f.patched {
