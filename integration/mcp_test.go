@@ -19,6 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	realmcp.TapMain()
+	childMain()
 	os.Exit(m.Run())
 }
 
@@ -29,7 +30,7 @@ var built struct {
 }
 
 // slimbridge builds the product's one binary, once.
-func slimbridge(t *testing.T) string {
+func slimbridge(t testing.TB) string {
 	t.Helper()
 	buildOnce.Do(func() {
 		dir, err := os.MkdirTemp("", "slimbridge-test-*")
@@ -81,7 +82,7 @@ func (p *process) stop() {
 }
 
 // start runs slimbridge in the background, with an empty home of its own.
-func start(t *testing.T, env []string, ready string, args ...string) *process {
+func start(t testing.TB, env []string, ready string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(slimbridge(t), args...), done: make(chan struct{})}
 	p.cmd.Env = env
@@ -109,7 +110,7 @@ func start(t *testing.T, env []string, ready string, args ...string) *process {
 	return p
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -128,7 +129,7 @@ type mcpPath struct {
 	addr    string
 }
 
-func newPath(t *testing.T, server []string) *mcpPath {
+func newPath(t testing.TB, server []string) *mcpPath {
 	t.Helper()
 	home := t.TempDir()
 	secret := filepath.Join(home, "secret")
@@ -177,7 +178,9 @@ func TestMCPEverything(t *testing.T) {
 	}
 }
 
-// compareTaps holds the last recording of each side against the other.
+// compareTaps holds what passed in front of the bridge against what passed
+// behind it. A client that begins with server/discover is probed for in a
+// session, and so a child, of its own: the recordings behind are joined.
 func compareTaps(t *testing.T, near, far string) {
 	t.Helper()
 	a, err := realmcp.Recordings(near)
@@ -188,11 +191,16 @@ func compareTaps(t *testing.T, near, far string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(a) == 0 || len(b) == 0 {
+	if len(a) != 1 || len(b) == 0 || len(b) > 2 {
 		t.Fatalf("%d and %d recordings", len(a), len(b))
 	}
-	t.Logf("%d frames to the server, %d to the client", len(a[len(a)-1].ToServer), len(a[len(a)-1].ToClient))
-	for _, d := range realmcp.CompareTaps(a[len(a)-1], b[len(b)-1]) {
+	var behind realmcp.Recording
+	for _, r := range b {
+		behind.ToServer = append(behind.ToServer, r.ToServer...)
+		behind.ToClient = append(behind.ToClient, r.ToClient...)
+	}
+	t.Logf("%d frames to the server, %d to the client", len(a[0].ToServer), len(a[0].ToClient))
+	for _, d := range realmcp.CompareTaps(a[0], behind) {
 		t.Errorf("%v", d)
 	}
 }

@@ -72,7 +72,7 @@ func (r realTalker) accepted(ctx context.Context) (conversation, error) {
 }
 
 func (c realConversation) pump(ctx context.Context, count, size, window int) error {
-	report, err := c.Pump(ctx, realslim.Load{Count: count, Size: size, Window: window, Seed: "pump", Timeout: 2 * time.Minute})
+	report, err := c.Pump(ctx, realslim.Load{Count: count, Size: size, Window: window, Seed: "pump", Timeout: time.Minute})
 	if err == nil && !report.OK {
 		err = fmt.Errorf("%+v", report)
 	}
