@@ -52,7 +52,8 @@ var (
 // Table maps names to connections. See the package comment.
 type Table struct {
 	limits  Limits
-	total   int
+	total   int // subscriptions
+	names   int // sets in all entries
 	conns   map[ConnID]*conn
 	entries map[name.Prefix]*entry
 }
@@ -171,13 +172,7 @@ func (t *Table) DropConn(c ConnID) int {
 func (t *Table) Len() int { return t.total }
 
 // Names is the number of different name+id pairs that have a subscriber.
-func (t *Table) Names() int {
-	n := 0
-	for _, e := range t.entries {
-		n += len(e.ids)
-	}
-	return n
-}
+func (t *Table) Names() int { return t.names }
 
 func (t *Table) attach(c ConnID, cn *conn, k name.Key) {
 	e := t.entries[k.Prefix]
@@ -190,6 +185,7 @@ func (t *Table) attach(c ConnID, cn *conn, k name.Key) {
 		if set == nil {
 			set = &targets{}
 			e.ids[k.ID] = set
+			t.names++
 		}
 		set.add(cn.typ, c)
 	}
@@ -205,6 +201,7 @@ func (t *Table) detach(c ConnID, cn *conn, k name.Key) {
 		set := e.ids[k.ID]
 		if set.remove(cn.typ, c); set.empty() {
 			delete(e.ids, k.ID)
+			t.names--
 		}
 	}
 	if cn.prefixes[k.Prefix]--; cn.prefixes[k.Prefix] == 0 {
