@@ -25,11 +25,12 @@ type Node struct {
 	counts counters
 	warn   limiter
 
-	mu      sync.Mutex
-	started bool
-	closed  bool
-	servers []*link.Server
-	bound   []bound
+	mu       sync.Mutex
+	started  bool
+	watching bool
+	closed   bool
+	servers  []*link.Server
+	bound    []bound
 
 	// table guards routes and conns. It is held for a lookup or an update, never
 	// while sending. MatchOne moves a cursor and so takes the write lock.
@@ -59,7 +60,6 @@ func New(cfg Config) (*Node, error) {
 		warn:   limiter{log: cfg.Logger},
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
-	n.wg.Go(n.watch)
 	return n, nil
 }
 
@@ -73,6 +73,8 @@ func (n *Node) Start(ctx context.Context) error {
 		return ErrClosed
 	case n.started:
 		return errors.New("the node was started already")
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
 	listeners, err := bindAll(ctx, n.cfg.Listeners)
 	if err != nil {
@@ -92,6 +94,7 @@ func (n *Node) Start(ctx context.Context) error {
 		n.wg.Go(func() { n.dial(c) })
 	}
 	n.started = true
+	n.startWatch()
 	return nil
 }
 
@@ -116,6 +119,7 @@ func (n *Node) serve(b bound) error {
 		return ErrClosed
 	}
 	s := n.newServer(b.cfg)
+	n.startWatch()
 	n.mu.Unlock()
 	return serveOn(s, b.Listener, b.path)
 }
@@ -125,6 +129,14 @@ func serveOn(s *link.Server, l net.Listener, path string) error {
 		return s.ServeGRPC(l)
 	}
 	return s.ServeWebSocket(l, path)
+}
+
+// startWatch needs mu.
+func (n *Node) startWatch() {
+	if !n.watching {
+		n.watching = true
+		n.wg.Go(n.watch)
+	}
 }
 
 // newServer needs mu.
