@@ -323,7 +323,9 @@ func TestLossyNode(t *testing.T) {
 func TestNodeRestart(t *testing.T) {
 	bubble(t, func(t *testing.T, nw *testnet.Network) {
 		a, b := pairUp(t, nw, session.Options{EndWhenLost: true}, session.ListenOptions{EndWhenLost: true})
-		send(t, a, "before")
+		if err := send(t, a, "before").Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		expect(t, b, "before")
 		nw.StopNode()
 		r := send(t, a, "while the node is away")

@@ -63,6 +63,9 @@ func (m *Machine) onDataTimers(now time.Time, out *Output) {
 
 func (m *Machine) settle(settled []arq.Settled[name.Key], out *Output) {
 	for _, s := range settled {
+		if len(s.Missing) == 0 && !s.Failed {
+			m.begun = true
+		}
 		out.Settled = append(out.Settled, Settled{ID: s.ID, Acknowledged: len(s.Missing) == 0 && !s.Failed})
 	}
 }

@@ -83,6 +83,7 @@ type Machine struct {
 	expires  time.Time // half open join
 
 	tx        *arq.Sender[name.Key, AppMessage]
+	begun     bool // the peer has acknowledged something
 	rx        *arq.Receiver[delivered]
 	direct    [64]MessageID // publish_to ids seen lately
 	directPos int
@@ -132,10 +133,15 @@ func (m *Machine) Epoch() uint64 {
 	return m.cfg.MLS.Epoch()
 }
 
-// CanPublish reports whether a Publish event would be accepted now. Messages
-// published before the session is open are sent when it opens.
+// CanPublish reports whether a Publish event would be accepted now. The first
+// message of a reliable stream must be acknowledged before the second may
+// follow: SLIM 2.2 takes whatever arrives first for the start of the stream and
+// drops an earlier message as old, so the first one must not be overtaken.
 func (m *Machine) CanPublish() bool {
-	return m.state > idle && m.state <= open && m.tx.CanPublish(0)
+	if m.cfg.Reliable && !m.begun && m.tx.Pending() > 0 {
+		return false
+	}
+	return m.state == open && m.tx.CanPublish(0)
 }
 
 // Seal encrypts the payload of an [Outbound] whose Encrypt is set; aad is the
