@@ -72,10 +72,20 @@ func unreachable(node string, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		text += "connection refused; start one with `slimbridge node`"
 	case errors.As(err, &e) && e.Code == session.CodeLinkDown && e.Err != nil:
-		cause := strings.TrimPrefix(e.Err.Error(), "link dial: ")
-		text += strings.TrimPrefix(cause, node+": ") + "; check --node and " + envNode
+		text += cause(e.Err.Error(), node) + "; check --node and " + envNode
 	default:
 		return fmt.Errorf("SLIM node at %s: %w", node, err)
 	}
 	return &nodeError{text, err}
+}
+
+// cause takes what the user knows already off the error of a link.
+func cause(text, node string) string {
+	for _, known := range []string{"link ", "dial: ", "negotiate: ", node + ": "} {
+		text = strings.TrimPrefix(text, known)
+	}
+	if strings.Contains(text, "server preface") {
+		return "what listens there does not speak gRPC, so it is no SLIM node"
+	}
+	return text
 }

@@ -30,8 +30,7 @@ const rootEnvironment = `Environment (flags win):
                            (neither: the secret of this user, made by "mcp serve")
   NO_COLOR                 log lines without colours
 
-Exit codes: 0 done, 1 failure, 2 usage, 130 SIGINT, 143 SIGTERM
-`
+Exit codes: 0 done, 1 failure, 2 usage, 130 SIGINT, 143 SIGTERM`
 
 const usageTemplate = `Usage:
   {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}{{if .HasExample}}
@@ -49,6 +48,7 @@ Global flags:
 {{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if not .HasParent}}
 
 ` + rootEnvironment + `{{end}}{{if .HasAvailableSubCommands}}
+
 See {{.CommandPath}} COMMAND --help.{{end}}
 `
 
@@ -72,7 +72,33 @@ func (p *program) rootCommand() *cobra.Command {
 	complete(root, "log-level", logLevels...)
 	complete(root, "log-format", "text", "json")
 	root.AddCommand(p.nodeCommand(), p.mcpCommand(), p.benchCommand(), p.demoCommand(), p.secretCommand(), p.versionCommand())
+	root.SetHelpCommand(p.helpCommand(root))
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Short, c.RunE = "Print a completion script for a shell", p.runGroup
+		}
+	}
 	return root
+}
+
+// helpCommand differs from cobra's in that an unknown command is an error.
+func (p *program) helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(cmd, rest[0])
+			}
+			if err != nil {
+				return err
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // group is a command that only has others below it. Called by itself it shows
@@ -81,18 +107,24 @@ func (p *program) group(use, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: long,
 		Args: cobra.ArbitraryArgs, SuggestionsMinimumDistance: 2,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				cmd.SetOut(p.stderr)
-				_ = cmd.Help()
-				return usagef("which command?")
-			}
-			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-				return usagef("unknown command %q, did you mean %q?", args[0], like[0])
-			}
-			return usagef("unknown command %q", args[0])
-		},
+		RunE: p.runGroup,
 	}
+}
+
+func (p *program) runGroup(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	cmd.SetOut(p.stderr)
+	_ = cmd.Help()
+	return usagef("which command?")
+}
+
+func unknownCommand(group *cobra.Command, word string) error {
+	if like := group.SuggestionsFor(word); len(like) > 0 {
+		return usagef("unknown command %q, did you mean %q?", word, like[0])
+	}
+	return usagef("unknown command %q", word)
 }
 
 // complete offers the values of a flag to the shell.

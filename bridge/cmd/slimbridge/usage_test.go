@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +21,10 @@ func TestUsageErrors(t *testing.T) {
 		{"misspelled command", "bnech", `did you mean "bench"?`, "slimbridge"},
 		{"misspelled subcommand", "mcp conect a/b/c", `did you mean "connect"?`, "slimbridge mcp"},
 		{"group alone", "mcp", "which command?", "slimbridge mcp"},
+		{"completion alone", "completion", "which command?", "slimbridge completion"},
+		{"completion for another shell", "completion tcsh", `unknown command "tcsh"`, "slimbridge completion"},
+		{"help for nothing", "help nosuch", `unknown command "nosuch"`, "slimbridge help"},
+		{"help for nothing below", "help mcp serv", `did you mean "serve"?`, "slimbridge help"},
 		{"secret alone", "secret", "which command?", "slimbridge secret"},
 		{"unknown flag", "node --frob", "unknown flag: --frob", "slimbridge node"},
 		{"argument too many", "version now", `unknown command "now"`, "slimbridge version"},
@@ -104,6 +110,9 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	free := unusedAddress(t)
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	web := server.URL
 	tests := []struct {
 		name string
 		args string
@@ -117,6 +126,8 @@ func TestFailures(t *testing.T) {
 		{"serve unreachable node", "mcp serve a/b/c --node http://" + free + " -- go", []string{"cannot reach a SLIM node at http://" + free + ": connection refused; start one with `slimbridge node`"}},
 		{"bench unreachable node", "bench -n 1 --node http://" + free, []string{"cannot reach a SLIM node at http://" + free + ": connection refused"}},
 		{"bench unreachable websocket", "bench -n 1 --node ws://" + free + "/", []string{"cannot reach a SLIM node at ws://" + free}},
+		{"serve at a web server", "mcp serve a/b/c --node " + web + " -- go", []string{"cannot reach a SLIM node at " + web + ": what listens there does not speak gRPC"}},
+		{"serve without TLS", "mcp serve a/b/c --node https://" + inUse + " -- go", []string{"cannot reach a SLIM node at https://" + inUse, "does not speak TLS"}},
 		{"bench nobody there", "bench -n 1 --to a/b/nobody --timeout 500ms --secret-file " + secretFile(t) + " --node " + endpoint, []string{"no answer from a/b/nobody within 500ms", "same secret"}},
 		{"connect without secret", "mcp connect a/b/c", []string{"no shared secret", "slimbridge mcp serve", "--secret-file", envSecretFile}},
 		{"connect short secret", "mcp connect a/b/c --secret-file " + short, []string{"secret has 7 bytes, needs at least 32", "slimbridge secret new", short}},
@@ -156,6 +167,9 @@ func TestHelpTeaches(t *testing.T) {
 				t.Errorf("got %+v", r)
 			}
 		})
+	}
+	if a, b := slimbridge(t, "help", "mcp", "serve"), slimbridge(t, "mcp", "serve", "--help"); a != b {
+		t.Errorf("help and --help differ:\n%+v\n%+v", a, b)
 	}
 	root := slimbridge(t, "--help")
 	for _, want := range append(commands[:1:1], "slimbridge demo", envNode, envSecret, envSecretFile, "130 SIGINT") {
