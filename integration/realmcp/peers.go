@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -54,7 +53,7 @@ func (s Server) command(ctx context.Context, stderr *output) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.Command[0], s.Command[1:]...)
 	cmd.Env = s.environment()
 	cmd.Stderr = stderr
-	killGroup(cmd)
+	endWithContext(cmd)
 	return cmd
 }
 
@@ -76,9 +75,9 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-func killGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+func endWithContext(cmd *exec.Cmd) {
+	ownGroup(cmd)
+	cmd.Cancel = func() error { return killGroup(cmd) }
 	cmd.WaitDelay = time.Second
 }
 
@@ -115,7 +114,7 @@ func (p Peers) runTypeScript(ctx context.Context, s Server) (Report, error) {
 	cmd.Env = append(os.Environ(), "SLIMBRIDGE_PEERS="+p.dir)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	killGroup(cmd)
+	endWithContext(cmd)
 	err = cmd.Run()
 	r := Report{Stderr: stderr.String()}
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -124,7 +123,7 @@ func (c *process) run() error {
 	}
 	c.cmd.ExtraFiles = []*os.File{w} // file descriptor 3 of the child
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	ownGroup(c.cmd)
 	c.cmd.WaitDelay = time.Second // for a grandchild that keeps the output open
 	c.stdin, err = c.cmd.StdinPipe()
 	if err == nil {
@@ -281,7 +280,7 @@ func (c *process) kill() {
 	select {
 	case <-c.done:
 	default:
-		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+		_ = killGroup(c.cmd)
 	}
 	<-c.done
 }
