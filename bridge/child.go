@@ -47,11 +47,15 @@ type child struct {
 	exited chan struct{} // closed when the process has been waited for
 	status error         // of Wait; valid after exited
 	stop   sync.Once
+	graces graces
 }
+
+// graces are the times a child is given at each step of its end.
+type graces struct{ afterClose, afterTerm time.Duration }
 
 // startChild starts cmd with pipes. They are made here and not by exec, whose
 // Wait would close them under the reader or wait for grandchildren.
-func startChild(cmd *exec.Cmd, s *starter, log zerolog.Logger) (*child, error) {
+func startChild(cmd *exec.Cmd, s *starter, g graces, log zerolog.Logger) (*child, error) {
 	var files [6]*os.File // read and write end of stdin, stdout, stderr
 	var err error
 	for i := 0; i < len(files) && err == nil; i += 2 {
@@ -70,6 +74,7 @@ func startChild(cmd *exec.Cmd, s *starter, log zerolog.Logger) (*child, error) {
 		cmd: cmd, stdin: files[1], stdout: files[2],
 		stderr: newStderrLog(files[4], log),
 		exited: make(chan struct{}),
+		graces: g,
 	}
 	c.Pipe = stdio.New(c.stdout, c.stdin, stdio.Options{
 		Assemble: true,
@@ -133,10 +138,10 @@ func (c *child) ending() error {
 func (c *child) Close() error {
 	c.stop.Do(func() {
 		_ = c.stdin.Close() // asks the server to end
-		wait(c.exited, closeGrace)
+		wait(c.exited, c.graces.afterClose)
 		if !c.gone() {
 			terminateGroup(c.cmd.Process)
-			wait(c.exited, termGrace)
+			wait(c.exited, c.graces.afterTerm)
 		}
 		c.sweep()
 		<-c.exited
@@ -160,7 +165,7 @@ func (c *child) gone() bool {
 func (c *child) sweep() {
 	if c.gone() && groupAlive(c.cmd.Process) {
 		terminateGroup(c.cmd.Process)
-		for end := time.Now().Add(termGrace); groupAlive(c.cmd.Process) && time.Now().Before(end); {
+		for end := time.Now().Add(c.graces.afterTerm); groupAlive(c.cmd.Process) && time.Now().Before(end); {
 			time.Sleep(groupPoll)
 		}
 	}

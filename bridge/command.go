@@ -40,6 +40,7 @@ type Command struct {
 	config  CommandConfig
 	starter *starter
 	started atomic.Uint64 // numbers the children for the log
+	graces  graces
 }
 
 // NewCommand prepares a command and finds its program, so that a missing one is
@@ -56,7 +57,7 @@ func NewCommand(c CommandConfig) (*Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Command{path: path, env: env, config: c, starter: newStarter()}, nil
+	return &Command{path: path, env: env, config: c, starter: newStarter(), graces: graces{closeGrace, termGrace}}, nil
 }
 
 // Open implements [Backend]. It returns when the process has been started, which
@@ -70,7 +71,7 @@ func (c *Command) Open(ctx context.Context) (FramePipe, error) {
 		SysProcAttr: processAttributes(),
 	}
 	log := c.config.Logger.With().Uint64("child", c.started.Add(1)).Logger()
-	child, err := startChild(cmd, c.starter, log)
+	child, err := startChild(cmd, c.starter, c.graces, log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", c.config.Args[0], err)
 	}

@@ -118,6 +118,7 @@ func newServer(cancelled chan<- struct{}) *server.MCPServer {
 	})
 	add("ask", func(ctx context.Context, _ mcpgo.CallToolRequest) (*mcpgo.CallToolResult, error) {
 		me := server.ServerFromContext(ctx)
+		//lint:ignore SA1019 older peers use it
 		sampled, err := me.RequestSampling(ctx, mcpgo.CreateMessageRequest{CreateMessageParams: mcpgo.CreateMessageParams{SystemPrompt: "S", Messages: []mcpgo.SamplingMessage{}}})
 		if err != nil {
 			return nil, err

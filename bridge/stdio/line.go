@@ -48,10 +48,10 @@ func (l *lineReader) line() ([]byte, error) {
 func (l *lineReader) discard(head, part []byte, err error) error {
 	s := skimmer{}
 	s.write(head)
-	s.write(part)
+	s.write(bytes.TrimRight(part, "\r\n"))
 	for errors.Is(err, bufio.ErrBufferFull) {
 		part, err = l.r.ReadSlice('\n')
-		s.write(part)
+		s.write(bytes.TrimRight(part, "\r\n"))
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
