@@ -45,8 +45,8 @@ type Config struct {
 	// RequirePQC demands the hybrid key agreement (X25519 and ML-KEM-768) on every
 	// link, dialled and accepted (enforce_pqc of the real node).
 	RequirePQC bool
-	// MaxConns bounds the accepted links; surplus ones are refused and counted.
-	// Default: DefaultMaxConns.
+	// MaxConns bounds the links: with so many, dialled ones included, no more are
+	// accepted. Surplus ones are refused and counted. Default: DefaultMaxConns.
 	MaxConns int
 	// MaxSubscriptions bounds the table, MaxSubscriptionsPerConn the share of one
 	// connection; a Subscribe above is answered with success=false. Defaults:

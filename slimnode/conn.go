@@ -24,21 +24,19 @@ type conn struct {
 
 // accept is the handler of all listeners.
 func (n *Node) accept(ctx context.Context, l *link.Conn) {
-	n.table.RLock()
-	full := len(n.conns) >= n.cfg.MaxConns
-	n.table.RUnlock()
-	if full {
+	c := n.register(l, n.cfg.MaxConns)
+	if c == nil {
 		n.counts.refused.Add(1)
-		n.warn.log.Warn().Str("peer", l.Endpoint()).Int("limit", n.cfg.MaxConns).Msg("link refused: too many")
+		n.cfg.Logger.Warn().Str("addr", l.Endpoint()).Int("limit", n.cfg.MaxConns).Msg("link refused: too many")
 		return
 	}
-	n.handle(ctx, l)
+	n.handle(ctx, c)
 }
 
 // handle is the life of a link: it is its reader, and the only goroutine that
 // adds or removes its routes while it lives.
-func (n *Node) handle(ctx context.Context, l *link.Conn) {
-	c := n.register(l)
+func (n *Node) handle(ctx context.Context, c *conn) {
+	l := c.link
 	log := n.cfg.Logger.With().Uint64("conn", uint64(c.id)).Str("link", oneLine(l.LinkID())).Str("peer", oneLine(l.PeerNodeID())).Logger()
 	log.Info().Str("addr", l.Endpoint()).Bool("mac", l.Secured()).Bool("hybrid", l.Hybrid()).Msg("link up")
 	defer func() {
@@ -77,14 +75,17 @@ func (n *Node) dispatch(ctx context.Context, c *conn, f *wire.Frame) {
 	}
 }
 
-func (n *Node) register(l *link.Conn) *conn {
-	typ := route.Edge // Remote counts as Edge, Peer is refused by the link
+// register gives a link its number; nil if there are as many as limit.
+func (n *Node) register(l *link.Conn, limit int) *conn {
 	n.table.Lock()
 	defer n.table.Unlock()
+	if len(n.conns) >= limit {
+		return nil
+	}
 	n.next++
 	c := &conn{id: n.next, link: l}
 	n.conns[c.id] = c
-	n.routes.AddConn(c.id, typ)
+	n.routes.AddConn(c.id, route.Edge) // Remote counts as Edge, Peer is refused by the link
 	return c
 }
 

@@ -209,6 +209,7 @@ func TestMaxConns(t *testing.T) {
 		a, b := h.app(alice), dialTo(t, "ws://node/", h.ws).listen()
 		defer a.close()
 		defer b.close()
+		synctest.Wait()                                 // both are registered
 		third := dialTo(t, "ws://node/", h.ws).listen() // negotiates, then ends
 		third.done.Wait()
 		third.close()

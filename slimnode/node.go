@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"syscall"
@@ -173,7 +174,7 @@ func (n *Node) dial(c Client) {
 		LinkID:  c.LinkID,
 		NetDial: c.NetDial,
 	}, link.Backoff{}, func(ctx context.Context, c *link.Conn) error {
-		n.handle(ctx, c)
+		n.handle(ctx, n.register(c, math.MaxInt))
 		return c.Err()
 	})
 	if n.ctx.Err() == nil {

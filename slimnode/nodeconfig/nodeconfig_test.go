@@ -228,3 +228,24 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// The tutorial's file starts a node (on another port, so that tests may run
+// beside one).
+func TestTutorialStarts(t *testing.T) {
+	b, err := os.ReadFile("testdata/tutorial.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, _, err := Decode([]byte(strings.Replace(string(b), "0.0.0.0:46357", "127.0.0.1:0", 1)), Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := slimnode.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := n.Start(t.Context()); err != nil || len(n.Endpoints()) != 1 {
+		t.Errorf("Start: %v, endpoints %v", err, n.Endpoints())
+	}
+}
