@@ -13,36 +13,56 @@ import (
 	"github.com/slimbridge/slimbridge/adapters/mcp"
 	"github.com/slimbridge/slimbridge/bridge"
 	"github.com/slimbridge/slimbridge/bridge/stdio"
+	"github.com/slimbridge/slimbridge/integration/testnet"
+	"github.com/slimbridge/slimbridge/session"
 )
 
 // Every frame pipe keeps the same contract, whatever carries it.
 func TestFramePipeContract(t *testing.T) {
-	pairs := map[string]func() (a, b bridge.FramePipe){
-		"stdio": func() (bridge.FramePipe, bridge.FramePipe) {
+	pairs := map[string]func(t *testing.T) (a, b bridge.FramePipe){
+		"stdio": func(*testing.T) (bridge.FramePipe, bridge.FramePipe) {
 			r1, w1 := io.Pipe()
 			r2, w2 := io.Pipe()
 			return stdio.New(r1, w2, stdio.Options{}), stdio.New(r2, w1, stdio.Options{})
 		},
-		"child output": func() (bridge.FramePipe, bridge.FramePipe) {
+		"child output": func(*testing.T) (bridge.FramePipe, bridge.FramePipe) {
 			r1, w1 := io.Pipe()
 			r2, w2 := io.Pipe()
 			return stdio.New(r1, w2, stdio.Options{Assemble: true}), stdio.New(r2, w1, stdio.Options{Assemble: true})
 		},
-		"in memory": func() (bridge.FramePipe, bridge.FramePipe) {
+		"in memory": func(*testing.T) (bridge.FramePipe, bridge.FramePipe) {
 			a, b := mcp.NewPipe(hostName, peerName)
 			return a, b
 		},
+		"SLIM session": sessionPair,
 	}
 	for name, pair := range pairs {
 		t.Run(name, func(t *testing.T) { testFramePipe(t, pair) })
 	}
 }
 
-func testFramePipe(t *testing.T, pair func() (a, b bridge.FramePipe)) {
+func sessionPair(t *testing.T) (a, b bridge.FramePipe) {
+	nw := testnet.New(t, testnet.Options{})
+	l, err := nw.App(peerName.Path(), nil).Listen(session.ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err = mcp.NewDialer(nw.App(hostName.Path(), nil), mcp.DialOptions{}).Dial(t.Context(), peerName.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err = mcp.NewListener(l).Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, b
+}
+
+func testFramePipe(t *testing.T, pair func(t *testing.T) (a, b bridge.FramePipe)) {
 	run := func(name string, f func(t *testing.T, a, b bridge.FramePipe)) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a, b := pair()
+				a, b := pair(t)
 				f(t, a, b)
 				for range 2 { // repeatedly, from either end
 					_, _ = a.Close(), b.Close()
