@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +40,24 @@ func runAsChild() bool {
 			panic(err)
 		}
 		fmt.Printf(`{"jsonrpc":"2.0","method":"pid","params":{"progressToken":%d}}`+"\n", cmd.Process.Pid)
+	case "bridge": // starts a server that ends neither with its input nor by itself
+		c, err := bridge.NewCommand(bridge.CommandConfig{Args: []string{os.Args[0]}, Env: childEnv("deaf")})
+		if err != nil {
+			panic(err)
+		}
+		p, err := c.Open(context.Background())
+		if err != nil {
+			panic(err)
+		}
+		if err := p.WriteFrame(context.Background(), []byte(request("1", "pid"))); err != nil {
+			panic(err)
+		}
+		frame, err := p.ReadFrame(context.Background())
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(string(frame))
+		select {}
 	case "stubborn": // ends neither with its input nor by SIGTERM
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Printf(`{"jsonrpc":"2.0","method":"ready"}` + "\n")
@@ -76,6 +95,8 @@ func answerAsChild(line string) {
 		fmt.Println("[INFO] ready")
 		fmt.Printf("{\n  \"jsonrpc\": \"2.0\",\n  \"id\": %s,\n  \"result\": {\n    \"n\": 1.0\n  }\n}\n", r.ID)
 		return
+	case "pid":
+		answer = strconv.Itoa(os.Getpid())
 	case "stderr":
 		fmt.Fprintln(os.Stderr, strings.Repeat("e", 1<<20))
 	case "env":
