@@ -2,7 +2,6 @@ package integration
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +38,7 @@ func TestBenchCommand(t *testing.T) {
 						t.Errorf("%v: %s = %v", row["case"], field, row[field])
 					}
 				}
-				t.Log(fmt.Sprintf("%v: p50 %.2f ms, %.0f round trips/s", row["case"], row["p50_ms"], row["msgs_per_s"]))
+				t.Logf("%v: p50 %.2f ms, %.0f round trips/s", row["case"], row["p50_ms"], row["msgs_per_s"])
 			}
 		})
 	}
