@@ -32,7 +32,11 @@ func (r *relay) onOpened(o opened) {
 		r.log.Info().Msg("peer speaks a legacy revision of MCP")
 		r.era = EraLegacy
 		if p := r.requests.take(probed); p != nil {
-			r.answerFront(p, discoverUnknown(p.id))
+			answer := o.refusal
+			if answer == nil {
+				answer = discoverUnknown(p.id)
+			}
+			r.answerFront(p, answer)
 		}
 		if len(r.toBack) > 0 { // the rest of its batch
 			r.openBack()

@@ -22,12 +22,21 @@ func probe(ctx context.Context, conn FramePipe, discover []byte) opened {
 	early, err := probed(ctx, conn, discover)
 	if err != nil {
 		_ = conn.Close() // the probe is over either way
+		var refusal *notModern
+		if errors.As(err, &refusal) {
+			return opened{legacy: true, refusal: refusal.answer}
+		}
 		return opened{legacy: true}
 	}
 	return opened{pipe: conn, early: early}
 }
 
-var errNotModern = errors.New("no modern answer")
+// notModern is the end of a probe that was answered by a legacy peer.
+type notModern struct {
+	answer []byte // its own "method not found", which the host may have; else nil
+}
+
+func (*notModern) Error() string { return "no modern answer" }
 
 // probed returns what the peer sent up to and including its modern answer.
 func probed(ctx context.Context, conn FramePipe, discover []byte) ([][]byte, error) {
@@ -49,12 +58,16 @@ func probed(ctx context.Context, conn FramePipe, discover []byte) ([][]byte, err
 		if err != nil || h.Kind != mcp.Response || mcp.IDKey(h.ID) != mcp.IDKey(asked.ID) {
 			continue
 		}
-		if !modernAnswer(h, frame) {
-			return nil, errNotModern
+		switch {
+		case modernAnswer(h, frame):
+			return early, nil
+		case h.Failed && h.Code == mcp.CodeMethodNotFound:
+			return nil, &notModern{answer: frame}
+		default:
+			return nil, &notModern{}
 		}
-		return early, nil
 	}
-	return nil, errNotModern
+	return nil, &notModern{}
 }
 
 // modernAnswer recognises a DiscoverResult, and the errors -32020 to -32029 that

@@ -29,6 +29,8 @@ type opened struct {
 	err    error
 	early  [][]byte // frames to handle first
 	legacy bool     // a probe found a legacy peer: no pipe, no error
+	// refusal is the legacy peer's own "method not found" to the probe, if it sent one.
+	refusal []byte
 }
 
 // relayConfig is the difference between the two sides of the bridge.
