@@ -47,6 +47,8 @@ type App struct {
 	linkGen  uint64        // counts links
 	linkUp   chan struct{} // closed while there is one
 	subs     map[name.Prefix]name.Name
+	subsGen  uint64                 // counts changes of subs
+	subIDs   map[name.Prefix]uint64 // of the Subscribe on the current link
 	acks     map[uint64]chan error
 	nextSub  uint64
 	sessions map[sessionKey]*Session
@@ -75,7 +77,7 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 		codec: codec{provider: cfg.Identity, verifier: cfg.Verifier, version: cfg.Version, requireSigned: cfg.RequirePayloadSignature},
 		self:  cfg.Name.WithID(name.IDOf(cfg.Identity.Subject())),
 		out:   make(chan *wire.Frame, outboxFrames), invites: make(chan *incoming, invitesQueued),
-		linkUp: make(chan struct{}), subs: map[name.Prefix]name.Name{}, acks: map[uint64]chan error{},
+		linkUp: make(chan struct{}), subs: map[name.Prefix]name.Name{}, subIDs: map[name.Prefix]uint64{}, acks: map[uint64]chan error{},
 		nextSub: rand.Uint64(), sessions: map[sessionKey]*Session{}, opening: map[ID]*Session{},
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))

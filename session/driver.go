@@ -13,7 +13,8 @@ import (
 const (
 	// While so many messages wait for the link, nothing new is published.
 	queueForPublish = 64
-	// Beyond so many, acknowledgements are dropped: the peer sends again.
+	// Beyond so many nothing is added that will be sent or asked for again
+	// anyway: data, acknowledgements, retransmissions.
 	queueLimit = 4096
 	// flushWait is how long the last words of an ended session wait for the link.
 	flushWait = 2 * time.Second
@@ -89,6 +90,7 @@ func (d *driver) run() {
 		case p := <-pubs:
 			d.publish(p)
 		case ev := <-d.wishes:
+			d.ending.Do(func() { close(d.leaving) })
 			d.step(ev)
 		case <-d.link:
 			d.onLink()
@@ -229,7 +231,7 @@ func (d *driver) apply(out control.Output) {
 // enqueue puts a message in line, an urgent one before all that are not encoded
 // and encrypted yet.
 func (d *driver) enqueue(o control.Outbound) {
-	if len(d.queue) >= queueLimit && o.Type == pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG_ACK {
+	if n := len(d.queue); n >= queueLimit && !control.IsCommand(o.Type) || n >= 2*queueLimit {
 		d.app.dropped.Add(1)
 		return
 	}

@@ -104,7 +104,7 @@ func (a *App) newSession(cfg control.Config, group control.MLS) *Session {
 		receipts: map[arq.MessageID]*Receipt{},
 		inbox:    make(chan *incoming, inboxFrames), pubs: make(chan *publication), wishes: make(chan control.Event),
 		link: make(chan struct{}, 1), request: make(chan struct{}, 1),
-		opened: make(chan struct{}), done: make(chan struct{}),
+		opened: make(chan struct{}), leaving: make(chan struct{}), done: make(chan struct{}),
 		inQueue: inQueue{ready: make(chan struct{}, 1)},
 	}
 	s.state.peer = cfg.Peer

@@ -42,6 +42,8 @@ type Session struct {
 	inQueue  inQueue
 	request  chan struct{} // held by the one Request under way
 	opened   chan struct{}
+	leaving  chan struct{} // closed when Close or Drain was asked for
+	ending   sync.Once
 	done     chan struct{}
 
 	mu    sync.Mutex
@@ -167,6 +169,8 @@ func (s *Session) Publish(ctx context.Context, m Message) (*Receipt, error) {
 	select {
 	case s.pubs <- p:
 		return p.receipt, nil
+	case <-s.leaving:
+		return nil, &Error{Code: CodeClosed, Peer: p.receipt.peer}
 	case <-s.done:
 		return nil, s.Err()
 	case <-ctx.Done():

@@ -14,6 +14,7 @@ import (
 
 	"github.com/slimbridge/slimbridge/integration/testnet"
 	"github.com/slimbridge/slimbridge/session"
+	"github.com/slimbridge/slimbridge/slimnode"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
@@ -423,6 +424,62 @@ func TestLargestMessage(t *testing.T) {
 		}
 		if err := r.Wait(t.Context()); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A node that refuses a name: the call says so, and the app lives on.
+func TestNameRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := testnet.New(t, testnet.Options{Node: func(c *slimnode.Config) { c.MaxSubscriptions = 2 }})
+		alice, bob := nw.App("org/ns/alice", nil), nw.App("org/ns/bob", nil)
+		if err := bob.Subscribe(t.Context(), name.MustParse("org/ns/alias")); !isCode(err, session.CodeRejected) {
+			t.Errorf("subscribe: %v", err)
+		}
+		id := testnet.Identity(t, testnet.Secret, "org/ns/carol")
+		_, err := session.Dial(t.Context(), session.Config{
+			Name: name.MustParse("org/ns/carol"), Identity: id, Verifier: id, Node: testnet.Endpoint, NetDial: nw.Dial,
+		})
+		if !isCode(err, session.CodeRejected) {
+			t.Errorf("dial: %v", err)
+		}
+		a, b := openBetween(t, alice, bob, session.Options{}, session.ListenOptions{})
+		send(t, a, "hello")
+		expect(t, b, "hello")
+	})
+}
+
+// An app is found under every name it subscribed, and answers under that name.
+func TestAlias(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, bob := nw.App("org/ns/alice", nil), nw.App("org/ns/bob", nil)
+		alias := name.MustParse("org/ns/alias")
+		if err := bob.Subscribe(t.Context(), alias); err != nil {
+			t.Fatal(err)
+		}
+		l, err := bob.Listen(session.ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := alice.Open(t.Context(), alias, session.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := l.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Local().Path() != alias.Path() || a.Peer().Key() != b.Local().Key() {
+			t.Errorf("local %v, peer %v", b.Local(), a.Peer())
+		}
+		send(t, a, "hello")
+		expect(t, b, "hello")
+		_ = a.Close()
+		if err := bob.Unsubscribe(t.Context(), alias); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := alice.Open(t.Context(), alias, session.Options{MaxRetries: 1}); !isCode(err, session.CodeNoPeer) {
+			t.Errorf("open after unsubscribe: %v", err)
 		}
 	})
 }

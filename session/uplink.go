@@ -97,13 +97,20 @@ func (a *App) lastWords(ctx context.Context, conn *link.Conn) {
 func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
 	for {
 		a.mu.Lock()
+		gen := a.subsGen
 		var names []name.Name
 		for _, n := range a.subs {
 			names = append(names, n)
 		}
 		a.mu.Unlock()
 		for _, n := range names {
-			if err := a.subscribeOn(ctx, conn, n, true); err != nil {
+			err := a.subscribeOn(ctx, conn, n, true)
+			switch {
+			case err == nil:
+			case errors.Is(err, &Error{Code: CodeRejected}):
+				a.log.Error().Stringer("name", n).Err(err).Msg("not reachable under this name")
+				a.removeName(n)
+			default:
 				if ctx.Err() == nil {
 					a.log.Warn().Stringer("name", n).Err(err).Msg("subscription failed, linking anew")
 					_ = conn.Close()
@@ -111,17 +118,40 @@ func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
 				return
 			}
 		}
-		if a.publishLink(conn, len(names)) {
+		if a.publishLink(conn, gen) {
 			return
 		}
 	}
 }
 
-// publishLink announces conn, unless names were added meanwhile.
-func (a *App) publishLink(conn *link.Conn, subscribed int) bool {
+func (a *App) addName(n name.Name) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.subs) != subscribed {
+	a.subs[n.Prefix] = n
+	a.subsGen++
+}
+
+// removeName reports whether the name was there.
+func (a *App) removeName(n name.Name) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, known := a.subs[n.Prefix]
+	delete(a.subs, n.Prefix)
+	return known
+}
+
+func (a *App) hasName(n name.Name) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, known := a.subs[n.Prefix]
+	return known
+}
+
+// publishLink announces conn, unless names were added since gen.
+func (a *App) publishLink(conn *link.Conn, gen uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.subsGen != gen {
 		return false
 	}
 	a.setLinkLocked(conn)
@@ -165,19 +195,18 @@ func (a *App) Subscribe(ctx context.Context, n name.Name) error {
 	if !n.HasStrings() {
 		return invalid("Subscribe: the name has no strings")
 	}
-	a.mu.Lock()
-	a.subs[n.Prefix] = n
-	a.mu.Unlock()
+	a.addName(n)
 	err := a.onLink(ctx, func(ctx context.Context, conn *link.Conn) error {
-		if conn == nil {
-			return nil // the link under way subscribes all names
+		switch {
+		case conn != nil:
+			return a.subscribeOn(ctx, conn, n, true)
+		case a.hasName(n): // subscribed with the link that came up
+			return nil
 		}
-		return a.subscribeOn(ctx, conn, n, true)
+		return errRefusedName
 	})
 	if err != nil {
-		a.mu.Lock()
-		delete(a.subs, n.Prefix)
-		a.mu.Unlock()
+		a.removeName(n)
 	}
 	return err
 }
@@ -188,14 +217,12 @@ func (a *App) Unsubscribe(ctx context.Context, n name.Name) error {
 	if n.Prefix == a.self.Prefix {
 		return invalid("Unsubscribe: %s is the app's own name", n.Path())
 	}
-	a.mu.Lock()
-	_, known := a.subs[n.Prefix]
-	delete(a.subs, n.Prefix)
-	conn := a.conn
-	a.mu.Unlock()
-	if !known {
+	if !a.removeName(n) {
 		return invalid("Unsubscribe: %s is not subscribed", n.Path())
 	}
+	a.mu.Lock()
+	conn := a.conn
+	a.mu.Unlock()
 	if conn == nil {
 		return nil // the next link will not subscribe it
 	}
@@ -232,11 +259,14 @@ func (a *App) onLink(ctx context.Context, f func(context.Context, *link.Conn) er
 // id, and waits for its acknowledgement.
 func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add bool) error {
 	a.mu.Lock()
-	a.nextSub++
-	if a.nextSub == 0 {
+	id := a.subIDs[n.Prefix] // an Unsubscribe carries the id of its Subscribe
+	if add || id == 0 {
 		a.nextSub++
+		if a.nextSub == 0 { // 0 means: no acknowledgement
+			a.nextSub++
+		}
+		id = a.nextSub
 	}
-	id := a.nextSub
 	ack := make(chan error, 1)
 	a.acks[id] = ack
 	a.mu.Unlock()
@@ -259,6 +289,11 @@ func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add
 		}
 		select {
 		case err := <-ack:
+			if err == nil && add {
+				a.mu.Lock()
+				a.subIDs[n.Prefix] = id
+				a.mu.Unlock()
+			}
 			return err
 		case <-again.C:
 		case <-deadline.C:
@@ -288,5 +323,7 @@ func (a *App) onAck(f *wire.Frame) {
 		waiting <- nil
 		return
 	}
-	waiting <- &Error{Code: CodeRejected, Remote: true, Err: errors.New("the node refuses the subscription")}
+	waiting <- errRefusedName
 }
+
+var errRefusedName = &Error{Code: CodeRejected, Remote: true, Err: errors.New("the node refuses the subscription")}

@@ -52,6 +52,8 @@ type Network struct {
 // Options of a Network.
 type Options struct {
 	Logger zerolog.Logger
+	// Node may alter the node's configuration.
+	Node func(*slimnode.Config)
 }
 
 // New starts a node that listens in memory. It ends with the test.
@@ -66,10 +68,14 @@ func New(t testing.TB, o Options) *Network {
 // StartNode starts the node, as a new process would be.
 func (nw *Network) StartNode() {
 	nw.t.Helper()
-	node, err := slimnode.New(slimnode.Config{
+	cfg := slimnode.Config{
 		Logger: nw.opts.Logger,
 		Tap:    func(_, _ slimnode.ConnID, f *wire.Frame) []*wire.Frame { return nw.onFrame(f) },
-	})
+	}
+	if nw.opts.Node != nil {
+		nw.opts.Node(&cfg)
+	}
+	node, err := slimnode.New(cfg)
 	if err != nil {
 		nw.t.Fatal(err)
 	}
