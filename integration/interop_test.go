@@ -59,10 +59,25 @@ func converse(t *testing.T, from, to talker, peer string, mls, responderCloses b
 	if err := c.pump(ctx, 50, 64<<10, 32); err != nil {
 		t.Errorf("50 messages of 64 KiB: %v", err)
 	}
-	if responderCloses {
-		c, other = other, c
+	closeSeen(ctx, t, c, other, responderCloses)
+	// Once more, closed from the other side.
+	if c, err = from.open(ctx, peer, mls); err != nil {
+		t.Fatalf("open again: %v", err)
 	}
-	if err := c.close(ctx); err != nil {
+	if other, err = to.accepted(ctx); err != nil {
+		t.Fatalf("accept again: %v", err)
+	}
+	closeSeen(ctx, t, c, other, !responderCloses)
+}
+
+// closeSeen closes a session from one side; the other must notice.
+func closeSeen(ctx context.Context, t *testing.T, initiator, responder conversation, responderCloses bool) {
+	t.Helper()
+	closer, other := initiator, responder
+	if responderCloses {
+		closer, other = responder, initiator
+	}
+	if err := closer.close(ctx); err != nil {
 		t.Errorf("close: %v", err)
 	}
 	if err := other.waitClosed(ctx); err != nil {

@@ -84,7 +84,13 @@ func (p *process) stop() {
 // start runs slimbridge in the background, with an empty home of its own.
 func start(t testing.TB, env []string, ready string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(slimbridge(t), args...), done: make(chan struct{})}
+	return startProgram(t, slimbridge(t), env, ready, args...)
+}
+
+// startProgram runs a program until it says on standard error that it is ready.
+func startProgram(t testing.TB, program string, env []string, ready string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Stderr = p
 	if err := p.cmd.Start(); err != nil {
@@ -94,16 +100,16 @@ func start(t testing.TB, env []string, ready string, args ...string) *process {
 	t.Cleanup(p.stop)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("slimbridge %s:\n%s", strings.Join(args, " "), p.text())
+			t.Logf("%s %s:\n%s", filepath.Base(program), strings.Join(args, " "), p.text())
 		}
 	})
 	deadline := time.After(30 * time.Second)
 	for !strings.Contains(p.text(), ready) {
 		select {
 		case <-p.done:
-			t.Fatalf("slimbridge %s ended:\n%s", strings.Join(args, " "), p.text())
+			t.Fatalf("%s %s ended:\n%s", filepath.Base(program), strings.Join(args, " "), p.text())
 		case <-deadline:
-			t.Fatalf("slimbridge %s does not get ready", strings.Join(args, " "))
+			t.Fatalf("%s %s does not get ready", filepath.Base(program), strings.Join(args, " "))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
