@@ -53,7 +53,8 @@ type App struct {
 	nextSub  uint64
 	sessions map[sessionKey]*Session
 	opening  map[ID]*Session
-	halfOpen int
+	halfOpen int            // sessions of others that wait for a welcome
+	joining  map[string]int // the same by subject
 	tombs    tombstones
 	listener *Listener
 }
@@ -78,7 +79,7 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 		self:  cfg.Name.WithID(name.IDOf(cfg.Identity.Subject())),
 		out:   make(chan *wire.Frame, outboxFrames), invites: make(chan *incoming, invitesQueued),
 		linkUp: make(chan struct{}), subs: map[name.Prefix]name.Name{}, subIDs: map[name.Prefix]uint64{}, acks: map[uint64]chan error{},
-		nextSub: rand.Uint64(), sessions: map[sessionKey]*Session{}, opening: map[ID]*Session{},
+		nextSub: rand.Uint64(), sessions: map[sessionKey]*Session{}, opening: map[ID]*Session{}, joining: map[string]int{},
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	dial := a.dialConfig()
@@ -132,8 +133,11 @@ func (a *App) Open(ctx context.Context, peer name.Name, o Options) (*Session, er
 	if err := o.Validate(); err != nil {
 		return nil, &Error{Code: CodeInvalid, Err: err}
 	}
-	if peer.IsZero() || !peer.HasStrings() {
+	switch {
+	case peer.IsZero() || !peer.HasStrings():
 		return nil, invalid("Open: the peer's name is missing")
+	case peer.ID == a.self.ID:
+		return nil, invalid("Open: %s is this app itself", peer)
 	}
 	s, err := a.newInitiator(peer, o.withDefaults())
 	if err != nil {

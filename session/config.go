@@ -36,11 +36,11 @@ const (
 
 	defaultVersion = "0.0.0-dev"
 
-	maxRetriesTaken  = 1000                  // of what a peer may ask us to do
-	minIntervalTaken = 20 * time.Millisecond // likewise
-	maxIntervalTaken = time.Hour             // likewise
-	maxMetadata      = 64                    // entries of a message or a join
-	maxMetadataBytes = 64 << 10              // of one message or join
+	maxRetriesTaken  = 30                     // of what a peer may ask us to do
+	minIntervalTaken = 200 * time.Millisecond // likewise
+	maxIntervalTaken = time.Hour              // likewise
+	maxMetadata      = 64                     // entries of a message or a join
+	maxMetadataBytes = 64 << 10               // of one message or join
 )
 
 // Config sets up an App. It is copied by [Dial].

@@ -24,17 +24,26 @@ const (
 type driver struct {
 	*Session
 	queue   []control.Outbound
-	head    *wire.Frame // queue[0], encoded and encrypted
+	queued  map[dataKey]bool // data in queue, by type and id
+	head    *wire.Frame      // queue[0], encoded and encrypted
 	linkGen uint64
 	up      bool
 	isOpen  bool
 	over    bool
 }
 
+// dataKey tells data messages apart. One that waits in line is not put there
+// again: a slow link must not be filled with retransmissions of what it has not
+// yet sent.
+type dataKey struct {
+	typ control.Type
+	id  control.MessageID
+}
+
 // start runs the session. The caller has counted it in app.wg and put it into
 // the tables.
 func (s *Session) start(first control.Event, join *control.Inbound) {
-	d := &driver{Session: s}
+	d := &driver{Session: s, queued: map[dataKey]bool{}}
 	d.linkGen, d.up = s.app.linkState()
 	go func() {
 		defer s.app.wg.Done()
@@ -137,6 +146,7 @@ func (d *driver) sent() {
 }
 
 func (d *driver) pop() {
+	delete(d.queued, dataKey{d.queue[0].Type, d.queue[0].ID})
 	d.queue[0] = control.Outbound{}
 	d.queue = d.queue[1:]
 }
@@ -163,9 +173,18 @@ func (d *driver) flush() {
 }
 
 func (d *driver) onIncoming(in *incoming) {
-	if t := in.typ(); d.reliable && carriesPayload(t) && d.inQueue.full() {
-		d.app.dropped.Add(1) // not acknowledged: the peer sends it again
-		return
+	switch in.typ() {
+	case pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG:
+		if d.inQueue.full() {
+			d.app.dropped.Add(1) // not acknowledged: a reliable peer sends it again
+			return
+		}
+		fallthrough
+	case pb.SessionMessageType_SESSION_MESSAGE_TYPE_RTX_REPLY: // the reorder window has room for what it asked for
+		if err := in.checkBounds(); err != nil {
+			d.app.drop(in, err)
+			return
+		}
 	}
 	msg, err := d.app.codec.authenticate(in.publish, in.metadata, time.Now())
 	if err != nil {
@@ -180,11 +199,10 @@ func (d *driver) onIncoming(in *incoming) {
 	d.apply(out)
 }
 
-func carriesPayload(t control.Type) bool {
-	return t == pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG || t == pb.SessionMessageType_SESSION_MESSAGE_TYPE_RTX_REPLY
-}
-
 func (d *driver) publish(p *publication) {
+	if p.reply != nil {
+		d.inQueue.expect(p.reply)
+	}
 	out := d.machine.Step(time.Now(), control.Publish{Msg: p.msg})
 	d.receipts[out.PublishedID] = p.receipt
 	d.apply(out)
@@ -231,9 +249,16 @@ func (d *driver) apply(out control.Output) {
 // enqueue puts a message in line, an urgent one before all that are not encoded
 // and encrypted yet.
 func (d *driver) enqueue(o control.Outbound) {
+	data := dataKey{o.Type, o.ID}
+	if !control.IsCommand(o.Type) && d.queued[data] {
+		return
+	}
 	if n := len(d.queue); n >= queueLimit && !control.IsCommand(o.Type) || n >= 2*queueLimit {
 		d.app.dropped.Add(1)
 		return
+	}
+	if !control.IsCommand(o.Type) {
+		d.queued[data] = true
 	}
 	if !o.Urgent {
 		d.queue = append(d.queue, o)
@@ -255,7 +280,9 @@ func (d *driver) remember(out control.Output) {
 		d.mu.Lock()
 		d.state.peer = *out.PeerFound
 		d.mu.Unlock()
-		d.app.found(d.Session, *out.PeerFound)
+		if !d.app.found(d.Session, *out.PeerFound) {
+			d.finish(&Error{Code: CodeRejected, Peer: *out.PeerFound, Err: errIDTaken})
+		}
 		d.app.log.Debug().Uint32("session", uint32(d.id)).Stringer("peer", *out.PeerFound).Msg("peer found")
 	}
 	if out.Rotated {
@@ -284,7 +311,7 @@ func (d *driver) deliver(del control.Delivery) {
 func (d *driver) onOpened() {
 	d.isOpen = true
 	if !d.initiator {
-		d.app.openedResponder()
+		d.app.openedResponder(d.PeerSubject())
 	}
 	close(d.opened)
 	d.app.log.Debug().Uint32("session", uint32(d.id)).Stringer("peer", d.machine.Peer()).Bool("mls", d.encrypted).Msg("session open")

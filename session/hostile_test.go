@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -265,6 +266,78 @@ func TestHostileNodeAltersControl(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Metadata is not authenticated: a node may inflate it, in vain.
+func TestInflatedMetadata(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		a, b := pairUp(t, nw, session.Options{}, session.ListenOptions{})
+		h := &mallet{n: 5, change: func(m *pb.Message) {
+			m.Metadata = map[string]string{"x": strings.Repeat("y", 1<<20)}
+		}}
+		nw.Tap(h.tap)
+		for i := range 20 {
+			send(t, a, fmt.Sprint(i))
+		}
+		for i := range 20 {
+			m, err := b.Receive(t.Context())
+			if err != nil || string(m.Payload) != fmt.Sprint(i) || len(m.Metadata) > 0 {
+				t.Fatalf("message %d: %q, %d metadata entries, %v", i, m.Payload, len(m.Metadata), err)
+			}
+		}
+	})
+}
+
+// A peer may ask for an unreliable session and flood it; what nobody reads is
+// bounded all the same.
+func TestUnreliableFlood(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		a, b := pairUp(t, nw, session.Options{Delivery: session.Unreliable}, session.ListenOptions{})
+		for i := range 3000 {
+			send(t, a, fmt.Sprint(i))
+		}
+		synctest.Wait()
+		n := 0
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := b.Receive(ctx)
+			cancel()
+			if err != nil {
+				break
+			}
+			n++
+		}
+		if n == 0 || n > 1100 {
+			t.Errorf("%d messages were kept for a reader that did not read, want about 1024", n)
+		}
+	})
+}
+
+// A reader that pauses loses nothing, also when messages were lost on the way.
+func TestSlowReaderLosesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		a, b := pairUp(t, nw, session.Options{MaxRetries: 30}, session.ListenOptions{})
+		lose := map[uint32]bool{1000: true, 1040: true}
+		nw.Tap(func(f *wire.Frame) []*wire.Frame {
+			m, _ := f.Message()
+			s := m.GetPublish().GetSession()
+			if s.GetSessionMessageType() == msgType && lose[s.GetMessageId()] {
+				delete(lose, s.GetMessageId())
+				return nil
+			}
+			return testnet.Pass(f)
+		})
+		const n = 1100
+		go func() {
+			for i := range n {
+				send(t, a, fmt.Sprint(i))
+			}
+		}()
+		time.Sleep(15 * time.Second)
+		for i := range n {
+			expect(t, b, fmt.Sprint(i))
+		}
+	})
 }
 
 // lateIdentity mints tokens of another time.

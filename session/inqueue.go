@@ -17,8 +17,8 @@ type inQueue struct {
 	mu    sync.Mutex
 	items []inItem
 	bytes int
-	reply chan Message // of the request that waits; nil if none does
-	owed  int          // replies of requests that gave up waiting
+	reply chan<- Message // of the request that waits; nil if none does
+	owed  int            // replies of requests that gave up waiting
 }
 
 type inItem struct {
@@ -48,8 +48,17 @@ func (q *inQueue) push(it inItem) {
 		}
 	}
 	q.items = append(q.items, it)
-	q.bytes += len(it.msg.Payload)
+	q.bytes += it.size()
 	q.wake()
+}
+
+// size counts all that a peer can make long.
+func (it inItem) size() int {
+	n := len(it.msg.Payload) + len(it.msg.Type) + 64
+	for k, v := range it.msg.Metadata {
+		n += len(k) + len(v) + 64
+	}
+	return n
 }
 
 // wake is called with mu held.
@@ -69,20 +78,19 @@ func (q *inQueue) pop() (Message, bool, error) {
 	it := q.items[0]
 	q.items[0] = inItem{}
 	q.items = q.items[1:]
-	q.bytes -= len(it.msg.Payload)
+	q.bytes -= it.size()
 	if len(q.items) > 0 {
 		q.wake() // for another reader
 	}
 	return it.msg, true, it.err
 }
 
-// expect makes the next message the reply of a request.
-func (q *inQueue) expect() <-chan Message {
+// expect makes the next message the reply of a request. It is called when the
+// request is published: what came before is no reply to it.
+func (q *inQueue) expect(reply chan<- Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	reply := make(chan Message, 1)
 	q.reply = reply
-	return reply
 }
 
 // unexpect ends the wait for reply; owed says that it may still come. A reply

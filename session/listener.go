@@ -12,7 +12,8 @@ type Listener struct {
 	opts  ListenOptions
 	queue chan *Session
 	done  chan struct{}
-	once  sync.Once
+	mu    sync.Mutex // orders offer and Close
+	over  bool
 }
 
 // Accept waits for the next session that is open and ready. It returns *Error
@@ -31,29 +32,35 @@ func (l *Listener) Accept(ctx context.Context) (*Session, error) {
 // Close stops listening. Sessions that wait for Accept are closed; accepted
 // ones live on.
 func (l *Listener) Close() error {
-	l.once.Do(func() {
-		l.app.mu.Lock()
+	l.app.mu.Lock()
+	if l.app.listener == l {
 		l.app.listener = nil
-		l.app.mu.Unlock()
-		close(l.done)
-		for {
-			select {
-			case s := <-l.queue:
-				s.leave()
-			default:
-				return
-			}
+	}
+	l.app.mu.Unlock()
+	l.mu.Lock()
+	first := !l.over
+	l.over = true
+	l.mu.Unlock()
+	if !first {
+		return nil
+	}
+	close(l.done)
+	for {
+		select {
+		case s := <-l.queue:
+			s.leave()
+		default:
+			return nil
 		}
-	})
-	return nil
+	}
 }
 
 // offer queues an opened session; a full backlog turns it away.
 func (l *Listener) offer(s *Session) bool {
-	select {
-	case <-l.done:
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
 		return false
-	default:
 	}
 	select {
 	case l.queue <- s:

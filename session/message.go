@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -43,6 +44,22 @@ func checkMetadata(md map[string]string) error {
 	}
 	if size > maxMetadataBytes {
 		return invalid("%d bytes of metadata, at most %d are allowed", size, maxMetadataBytes)
+	}
+	return nil
+}
+
+var errTooLong = errors.New("message with too long a payload type or too much metadata")
+
+// checkBounds holds a received application message within what we may send
+// ourselves. Nothing in it is authenticated yet, and metadata never is.
+func (in *incoming) checkBounds() error {
+	size := 0
+	for k, v := range in.metadata {
+		size += len(k) + len(v)
+	}
+	if len(in.metadata) > maxMetadata || size > maxMetadataBytes ||
+		len(in.publish.GetMsg().GetAppPayload().GetPayloadType()) > name.MaxComponent {
+		return errTooLong
 	}
 	return nil
 }

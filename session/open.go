@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -76,12 +77,14 @@ func (a *App) newResponder(in *incoming, msg control.Inbound, inv Invitation, l 
 	s.id, s.metadata, s.listener = in.id(), inv.Metadata, l
 	key := sessionKey{s.id, in.source.Key()}
 	a.mu.Lock()
-	if a.closed || a.sessions[key] != nil {
+	if a.closed || a.sessions[key] != nil || a.joining[inv.Subject] >= maxHalfOpenPerSubject {
 		a.mu.Unlock()
 		return
 	}
 	a.sessions[key] = s
 	a.halfOpen++
+	a.joining[inv.Subject]++
+	s.state.subject = inv.Subject
 	a.wg.Add(1)
 	a.mu.Unlock()
 	s.start(control.Start{}, &msg)
@@ -113,20 +116,35 @@ func (a *App) newSession(cfg control.Config, group control.MLS) *Session {
 }
 
 // found moves an initiator's session to where messages of its peer are routed.
-func (a *App) found(s *Session, peer name.Name) {
+// It refuses if the peer has opened a session of the same number with us, which
+// it can only do on purpose.
+func (a *App) found(s *Session, peer name.Name) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.opening[s.id] == s {
-		delete(a.opening, s.id)
-		a.sessions[sessionKey{s.id, peer.Key()}] = s
+	key := sessionKey{s.id, peer.Key()}
+	if a.sessions[key] != nil {
+		return false
 	}
+	delete(a.opening, s.id)
+	a.sessions[key] = s
+	return true
 }
 
+var errIDTaken = errors.New("the peer uses the session's number for another session")
+
 // openedResponder ends the half-open state of s.
-func (a *App) openedResponder() {
+func (a *App) openedResponder(subject string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.joinEnded(subject)
+}
+
+// joinEnded is called with mu held.
+func (a *App) joinEnded(subject string) {
 	a.halfOpen--
+	if a.joining[subject]--; a.joining[subject] <= 0 {
+		delete(a.joining, subject)
+	}
 }
 
 // forget takes an ended session out of the tables.
@@ -142,7 +160,7 @@ func (a *App) forget(s *Session, wasOpen bool) {
 		delete(a.sessions, key)
 	}
 	if !s.initiator && !wasOpen {
-		a.halfOpen--
+		a.joinEnded(st.subject)
 	}
 	if wasOpen {
 		a.tombs.put(s.id, st.peer.Key(), tombstone{local: s.local, subject: st.subject}, time.Now())

@@ -20,6 +20,8 @@ const (
 	// never waits for anything but the CPU.
 	inboxFrames = 256
 	maxHalfOpen = 256
+	// One subject may not take all places.
+	maxHalfOpenPerSubject = 16
 )
 
 // Session is one 1:1 session. Safe for concurrent use.
@@ -62,6 +64,7 @@ type snapshot struct {
 type publication struct {
 	msg     control.AppMessage
 	receipt *Receipt
+	reply   chan Message // of a Request: takes the next message of the peer
 }
 
 // Receipt tells what became of a published message. Safe for concurrent use.
@@ -83,6 +86,16 @@ func (r *Receipt) Wait(ctx context.Context) error {
 		return r.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// unacknowledged reports whether the message is known not to have arrived.
+func (r *Receipt) unacknowledged() bool {
+	select {
+	case <-r.done:
+		return r.err != nil
+	default:
+		return false
 	}
 }
 
@@ -156,6 +169,10 @@ func (s *Session) snapshot() snapshot {
 // CodeInvalid or the reason why the session is over, or that of ctx; then
 // nothing was sent.
 func (s *Session) Publish(ctx context.Context, m Message) (*Receipt, error) {
+	return s.publish(ctx, m, nil)
+}
+
+func (s *Session) publish(ctx context.Context, m Message, reply chan Message) (*Receipt, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
@@ -164,7 +181,7 @@ func (s *Session) Publish(ctx context.Context, m Message) (*Receipt, error) {
 	}
 	p := &publication{
 		msg:     control.AppMessage{Type: m.Type, Payload: m.Payload, Metadata: m.Metadata},
-		receipt: &Receipt{done: make(chan struct{}), peer: s.Peer()},
+		receipt: &Receipt{done: make(chan struct{}), peer: s.Peer()}, reply: reply,
 	}
 	select {
 	case s.pubs <- p:
@@ -204,9 +221,11 @@ func (s *Session) Receive(ctx context.Context) (Message, error) {
 // Request publishes m and waits for the reply, which is the next message of
 // the peer: nothing in the protocol ties a reply to its request. Requests of
 // one session run one at a time; messages that came before stay for Receive.
-// After a timeout the reply is still owed: the next message that arrives is
-// taken for it and dropped, so that it cannot be taken for the reply to a
-// later request. A timeout of 0 means that of ctx alone. Errors: *Error with
+// After a timeout the reply is still owed, unless the peer never acknowledged
+// the request: the next message that arrives is taken for it and dropped, so
+// that a late reply is never taken for the reply to a later request. A peer
+// that leaves requests unanswered therefore makes later ones fail too; open a
+// new session with it, or tie replies to requests in the payload. A timeout of 0 means that of ctx alone. Errors: *Error with
 // CodeTimeout, those of Publish, or the reason why the session is over.
 func (s *Session) Request(ctx context.Context, m Message, timeout time.Duration) (Message, error) {
 	if timeout > 0 {
@@ -222,9 +241,9 @@ func (s *Session) Request(ctx context.Context, m Message, timeout time.Duration)
 	case <-ctx.Done():
 		return Message{}, context.Cause(ctx)
 	}
-	reply := s.inQueue.expect()
-	if _, err := s.Publish(ctx, m); err != nil {
-		s.inQueue.unexpect(reply, false)
+	reply := make(chan Message, 1)
+	receipt, err := s.publish(ctx, m, reply)
+	if err != nil {
 		return Message{}, err
 	}
 	select {
@@ -236,7 +255,7 @@ func (s *Session) Request(ctx context.Context, m Message, timeout time.Duration)
 		}
 		return Message{}, s.Err()
 	case <-ctx.Done():
-		if r, ok := s.inQueue.unexpect(reply, true); ok {
+		if r, ok := s.inQueue.unexpect(reply, !receipt.unacknowledged()); ok {
 			return r, nil
 		}
 		return Message{}, context.Cause(ctx)

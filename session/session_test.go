@@ -284,6 +284,29 @@ func TestRequestReply(t *testing.T) {
 	})
 }
 
+// What the peer said before the request was sent is no reply to it.
+func TestRequestBehindFullWindow(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		a, b := pairUp(t, nw, session.Options{MaxRetries: 30}, session.ListenOptions{})
+		if err := send(t, a, "first").Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		nw.Tap(testnet.Drop(1<<30, ackType))
+		full := false
+		for !full {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			_, err := a.Publish(ctx, session.Message{Payload: []byte("filler")})
+			cancel()
+			full = err != nil
+		}
+		send(t, b, "unrelated news")
+		if m, err := a.Request(t.Context(), session.Message{Payload: []byte("question")}, 3*time.Second); !isCode(err, session.CodeTimeout) {
+			t.Errorf("reply to a request that was never sent: %q, %v", m.Payload, err)
+		}
+		expect(t, a, "unrelated news")
+	})
+}
+
 // Under 20 % loss, duplication and reordering everything arrives once and in
 // order, both ways, while keys rotate.
 func TestLossyNode(t *testing.T) {

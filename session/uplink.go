@@ -15,6 +15,8 @@ import (
 const (
 	ackWait   = 10 * time.Second // for a subscription, as upstream
 	ackResend = 5 * time.Second
+	// refusedWait is between two attempts at a node that refuses our name.
+	refusedWait = 5 * time.Second
 )
 
 func (a *App) dialConfig() link.DialConfig {
@@ -45,6 +47,9 @@ func (a *App) serveLink(ctx context.Context, conn *link.Conn) error {
 	var wg sync.WaitGroup
 	defer func() {
 		a.setLink(nil)
+		a.mu.Lock()
+		clear(a.subIDs)
+		a.mu.Unlock()
 		cancel()
 		wg.Wait()
 		_ = conn.Close()
@@ -104,12 +109,18 @@ func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
 		}
 		a.mu.Unlock()
 		for _, n := range names {
+			if a.subscribed(n) {
+				continue // in an earlier round
+			}
 			err := a.subscribeOn(ctx, conn, n, true)
 			switch {
 			case err == nil:
-			case errors.Is(err, &Error{Code: CodeRejected}):
+			case errors.Is(err, &Error{Code: CodeRejected}) && n.Prefix != a.self.Prefix:
+				// The others still work; the next link tries this one again.
 				a.log.Error().Stringer("name", n).Err(err).Msg("not reachable under this name")
-				a.removeName(n)
+			case errors.Is(err, &Error{Code: CodeRejected}):
+				a.ownNameRefused(ctx, conn)
+				return
 			default:
 				if ctx.Err() == nil {
 					a.log.Warn().Stringer("name", n).Err(err).Msg("subscription failed, linking anew")
@@ -124,11 +135,34 @@ func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
 	}
 }
 
-func (a *App) addName(n name.Name) {
+// ownNameRefused: an app that cannot be reached is of no use. At the start that
+// is an error of Dial; later another link may fare better.
+func (a *App) ownNameRefused(ctx context.Context, conn *link.Conn) {
+	a.mu.Lock()
+	never := a.linkGen == 0
+	a.mu.Unlock()
+	if never {
+		a.shutdown(errRefusedName)
+		return
+	}
+	a.log.Error().Stringer("name", a.self).Err(errRefusedName).Msg("linking anew")
+	wait := time.NewTimer(refusedWait)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		_ = conn.Close()
+	case <-ctx.Done():
+	}
+}
+
+// addName reports whether the name is new.
+func (a *App) addName(n name.Name) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	_, known := a.subs[n.Prefix]
 	a.subs[n.Prefix] = n
 	a.subsGen++
+	return !known
 }
 
 // removeName reports whether the name was there.
@@ -137,14 +171,15 @@ func (a *App) removeName(n name.Name) bool {
 	defer a.mu.Unlock()
 	_, known := a.subs[n.Prefix]
 	delete(a.subs, n.Prefix)
+	a.subsGen++
 	return known
 }
 
-func (a *App) hasName(n name.Name) bool {
+// subscribed reports whether the name is subscribed on the current link.
+func (a *App) subscribed(n name.Name) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, known := a.subs[n.Prefix]
-	return known
+	return a.subIDs[n.Prefix] != 0
 }
 
 // publishLink announces conn, unless names were added since gen.
@@ -195,17 +230,17 @@ func (a *App) Subscribe(ctx context.Context, n name.Name) error {
 	if !n.HasStrings() {
 		return invalid("Subscribe: the name has no strings")
 	}
-	a.addName(n)
+	added := a.addName(n)
 	err := a.onLink(ctx, func(ctx context.Context, conn *link.Conn) error {
 		switch {
+		case a.subscribed(n): // before, or with the link that came up
+			return nil
 		case conn != nil:
 			return a.subscribeOn(ctx, conn, n, true)
-		case a.hasName(n): // subscribed with the link that came up
-			return nil
 		}
 		return errRefusedName
 	})
-	if err != nil {
+	if err != nil && added {
 		a.removeName(n)
 	}
 	return err
@@ -289,10 +324,8 @@ func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add
 		}
 		select {
 		case err := <-ack:
-			if err == nil && add {
-				a.mu.Lock()
-				a.subIDs[n.Prefix] = id
-				a.mu.Unlock()
+			if err == nil {
+				a.noteSubscription(n, id, add)
 			}
 			return err
 		case <-again.C:
@@ -303,6 +336,17 @@ func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// noteSubscription remembers the id of what is subscribed on the current link.
+func (a *App) noteSubscription(n name.Name, id uint64, add bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if add {
+		a.subIDs[n.Prefix] = id
+	} else {
+		delete(a.subIDs, n.Prefix)
 	}
 }
 

@@ -152,7 +152,7 @@ func (m *Machine) onMessage(now time.Time, in *Inbound, out *Output) {
 		m.onDirect(in.ID, d, ack, out)
 		return
 	}
-	res := m.rx.Message(now, arq.MessageID(in.ID), d, len(d.msg.Payload))
+	res := m.rx.Message(now, arq.MessageID(in.ID), d, d.msg.size())
 	if res.Ack {
 		out.Send = append(out.Send, ack)
 	}
@@ -227,8 +227,12 @@ func (m *Machine) onRetransmitReply(now time.Time, in *Inbound, out *Output) {
 	}
 	m.alive(now, out)
 	m.rot.received++
-	// The error flag is not authenticated: with a payload it is a lie.
 	lost := in.Lost && len(d.msg.Payload) == 0
-	res := m.rx.Reply(now, arq.MessageID(in.ID), d, len(d.msg.Payload), lost)
+	if m.cfg.MLS != nil {
+		// The flag is not authenticated, but what an empty answer consists of
+		// is: no payload and no payload type.
+		lost = len(d.msg.Payload) == 0 && d.msg.Type == ""
+	}
+	res := m.rx.Reply(now, arq.MessageID(in.ID), d, d.msg.size(), lost)
 	m.deliver(res, out)
 }

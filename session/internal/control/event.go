@@ -60,7 +60,14 @@ type AppMessage struct {
 	Metadata map[string]string
 }
 
-func (a AppMessage) size() int { return len(a.Payload) + 64 }
+// size counts all that a peer can make long.
+func (a AppMessage) size() int {
+	n := len(a.Payload) + len(a.Type) + 64
+	for k, v := range a.Metadata {
+		n += len(k) + len(v) + 64
+	}
+	return n
+}
 
 // Inbound is one message as it arrived.
 type Inbound struct {

@@ -12,7 +12,7 @@ import (
 
 func (m *Machine) onDrain(now time.Time, out *Output) {
 	if m.state == open && m.tx.Pending() > 0 {
-		m.state = draining
+		m.state, m.drained = draining, now.Add(MaxDrain)
 		return
 	}
 	m.farewell(now, out)
@@ -29,7 +29,7 @@ func (m *Machine) farewell(now time.Time, out *Output) {
 		m.end(now, &End{Reason: Closed}, out)
 		return
 	}
-	m.state = closing
+	m.state, m.drained = closing, time.Time{}
 	m.rot.update, m.rot.rejoin = nil, nil
 	m.settle(m.tx.Fail(), out)
 	if !m.linkDown.IsZero() {

@@ -21,6 +21,11 @@ const (
 
 // Times of the protocol (source: agntcy/slim crates/session).
 const (
+	// MaxHalfOpen is how long a join may wait for its welcome at most; less
+	// if the peer's own retries run out before. Ours: upstream waits for ever.
+	MaxHalfOpen = 30 * time.Second
+	// MaxDrain is how long a drain waits for acknowledgements, as upstream.
+	MaxDrain          = 60 * time.Second
 	HeartbeatInterval = 10 * time.Second
 	MaxMissed         = 3
 	NoEpoch           = ^uint64(0) // in heartbeats of sessions without MLS
@@ -81,6 +86,7 @@ type Machine struct {
 	answers  replies
 	joinMsg  *Outbound // our JOIN_REPLY
 	expires  time.Time // half open join
+	drained  time.Time // the latest end of a drain
 
 	tx        *arq.Sender[name.Key, AppMessage]
 	begun     bool // the peer has acknowledged something
@@ -191,7 +197,7 @@ func (m *Machine) onStart(now time.Time, out *Output) {
 		return
 	}
 	m.state = joined
-	m.expires = now.Add(m.patience())
+	m.expires = now.Add(min(m.patience(), MaxHalfOpen))
 }
 
 // patience is how long M retries at interval I take.
@@ -220,13 +226,14 @@ func (m *Machine) NextTimeout() time.Time {
 	}
 	add(m.expires)
 	add(m.forgetAt)
+	add(m.drained)
 	if !m.linkDown.IsZero() {
 		if m.cfg.EndWhenLost {
 			add(m.linkDown.Add(m.cfg.LostAfter))
 		}
 		return next
 	}
-	for _, r := range []*request{m.task, m.rot.update} {
+	for _, r := range []*request{m.task, m.rot.update, m.rot.rejoin} {
 		if r.active() {
 			add(r.due)
 		}
@@ -244,6 +251,10 @@ func (m *Machine) onTick(now time.Time, out *Output) {
 	due := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	if due(m.expires) {
 		m.end(now, &End{Reason: HalfOpen}, out)
+		return
+	}
+	if due(m.drained) {
+		m.farewell(now, out)
 		return
 	}
 	if due(m.forgetAt) {
@@ -311,7 +322,7 @@ func (m *Machine) onLinkUp(now time.Time, out *Output) {
 	m.linkDown = time.Time{}
 	m.tx.Resume(now)
 	m.rx.Resume(now)
-	for _, r := range []*request{m.task, m.rot.update} {
+	for _, r := range []*request{m.task, m.rot.update, m.rot.rejoin} {
 		if r.active() {
 			// What was said into the dead link is not held against the peer.
 			r.attempts = max(r.attempts-1, 0)

@@ -271,6 +271,61 @@ func TestLinkDownCostsNoRetry(t *testing.T) {
 	}
 }
 
+// A peer's generous timers do not keep a place of ours for long.
+func TestHalfOpenIsShort(t *testing.T) {
+	p := newPair(t, pairOptions{mls: true, retries: 1000})
+	p.b.m = New(p.b.cfg)
+	p.step(p.b, Start{})
+	if at := p.b.m.NextTimeout(); at.Sub(p.now) > MaxHalfOpen {
+		t.Errorf("expires in %v", at.Sub(p.now))
+	}
+}
+
+// Rejoining works when round trips take longer than the interval: the repeated
+// request gets the same welcome, and no second commit.
+func TestRejoinOverSlowLink(t *testing.T) {
+	p := newPair(t, pairOptions{mls: true, retries: 10})
+	p.open()
+	p.fate = func(*side, Outbound) []time.Duration { return []time.Duration{700 * time.Millisecond} }
+	p.a.mls.epoch += 3 // commits that bob never saw and alice no longer has
+	p.run(60 * time.Second)
+	if p.a.m.Epoch() != p.b.m.Epoch() || p.a.rotated != 1 {
+		t.Errorf("epochs %d and %d after %d commits\n%s", p.a.m.Epoch(), p.b.m.Epoch(), p.a.rotated, p.log)
+	}
+	p.publish(p.a, "to bob")
+	p.publish(p.b, "to alice")
+	p.run(5 * time.Second)
+	if !slices.Equal(p.b.got, []string{"to bob"}) || !slices.Equal(p.a.got, []string{"to alice"}) {
+		t.Errorf("got %v and %v", p.b.got, p.a.got)
+	}
+}
+
+// A lost rejoin request is repeated in time.
+func TestRejoinRequestLost(t *testing.T) {
+	p := newPair(t, pairOptions{mls: true, retries: 10})
+	p.open()
+	p.a.mls.epoch += 3
+	p.fate = loseFirst(2, is(pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REQUEST))
+	p.run(24 * time.Second)
+	if p.a.m.Epoch() != p.b.m.Epoch() {
+		t.Errorf("epochs %d and %d\n%s", p.a.m.Epoch(), p.b.m.Epoch(), p.log)
+	}
+}
+
+func TestDrainEnds(t *testing.T) {
+	p := newPair(t, pairOptions{retries: 10})
+	p.open()
+	p.fate = func(*side, Outbound) []time.Duration { return nil }
+	p.publish(p.a, "into the void")
+	p.run(15 * time.Second) // bob is offline now
+	p.publish(p.a, "parked")
+	p.step(p.a, Drain{})
+	p.run(MaxDrain + 15*time.Second)
+	if p.a.ended == nil || p.a.ended.Reason != Closed {
+		t.Errorf("ended %+v\n%s", p.a.ended, p.log)
+	}
+}
+
 // Every message a peer may send is refused if it comes from somebody else, and
 // the session goes on.
 func TestImpostors(t *testing.T) {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -26,6 +27,11 @@ type rotation struct {
 	stored   []storedCommit
 	behind   int // heartbeats in a row that were ahead of us
 	rejoin   *request
+	// caughtUp is a rejoin request that a late commit made needless; its
+	// answer may still come, and then counts.
+	caughtUp *request
+	admitted []byte   // key package of the last rejoin, on the initiator
+	welcome  Outbound // and the answer it got
 }
 
 type storedCommit struct {
@@ -69,17 +75,17 @@ func (m *Machine) rotate(now time.Time, out *Output) {
 		m.drop(out, "key rotation failed: "+err.Error())
 		return
 	}
-	m.announce(now, from, commit, false, out)
-	out.Rotated = true
-}
-
-// announce sends a commit that we have applied, and keeps it.
-func (m *Machine) announce(now time.Time, from uint64, commit []byte, ofPeer bool, out *Output) {
-	m.rot.commitID++
-	m.rot.stored = append(m.rot.stored, storedCommit{from: from, id: m.rot.commitID, commit: commit})
+	m.rot.stored = append(m.rot.stored, storedCommit{from: from, id: m.rot.commitID + 1, commit: commit})
 	if len(m.rot.stored) > keepCommits {
 		m.rot.stored = slices.Delete(m.rot.stored, 0, 1)
 	}
+	m.announce(now, commit, false, out)
+	out.Rotated = true
+}
+
+// announce sends a commit that we have applied.
+func (m *Machine) announce(now time.Time, commit []byte, ofPeer bool, out *Output) {
+	m.rot.commitID++
 	m.rot.epoch = m.cfg.MLS.Epoch()
 	m.rot.update = m.ask(now, m.groupUpdate(m.rot.commitID, commit, ofPeer), out)
 	m.forgetAt, m.forgetTo = now.Add(m.patience()), m.rot.epoch
@@ -191,7 +197,7 @@ func (m *Machine) onGroupUpdate(now time.Time, in *Inbound, out *Output) {
 
 func (m *Machine) enteredEpoch(now time.Time) {
 	m.rot.behind = 0
-	m.rot.rejoin = nil
+	m.rot.rejoin, m.rot.caughtUp = nil, m.rot.rejoin
 	m.startEpoch(now)
 	m.forgetAt, m.forgetTo = now.Add(m.patience()), m.cfg.MLS.Epoch()
 }
@@ -224,13 +230,18 @@ func (m *Machine) onRejoinRequest(now time.Time, in *Inbound, out *Output) {
 		return
 	}
 	m.heard()
-	change := Change{Add: [][]byte{in.Command.GetRejoinRequest().GetKeyPackage()}, Subject: m.subj, Key: m.key}
+	kp := in.Command.GetRejoinRequest().GetKeyPackage()
+	if len(kp) > 0 && bytes.Equal(kp, m.rot.admitted) {
+		// Asked again: a second commit would lock the peer out of the first.
+		m.answer(in, m.rot.welcome, out)
+		return
+	}
+	change := Change{Add: [][]byte{kp}, Subject: m.subj, Key: m.key}
 	for _, mem := range m.cfg.MLS.Members() {
 		if !mem.Own {
 			change.Remove = append(change.Remove, mem.Leaf)
 		}
 	}
-	from := m.cfg.MLS.Epoch()
 	commit, welcome, err := m.cfg.MLS.Commit(change, now)
 	if err != nil {
 		m.drop(out, "rejoin refused: "+err.Error())
@@ -238,23 +249,31 @@ func (m *Machine) onRejoinRequest(now time.Time, in *Inbound, out *Output) {
 	}
 	m.startEpoch(now)
 	m.rot.stored = nil // nobody is left in the old epochs
-	m.answer(in, Outbound{
+	m.rot.admitted = bytes.Clone(kp)
+	m.rot.welcome = Outbound{
 		Type:   pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REPLY,
 		To:     m.peer,
 		Urgent: true,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_RejoinReply{
 			RejoinReply: &pb.RejoinReplyPayload{CommitId: m.rot.commitID + 1, MlsContent: welcome}}},
-	}, out)
-	m.announce(now, from, commit, true, out)
+	}
+	m.answer(in, m.rot.welcome, out)
+	m.announce(now, commit, true, out)
 	out.Rotated = true
 }
 
 func (m *Machine) onRejoinReply(now time.Time, in *Inbound, out *Output) {
-	if ok, _ := m.rot.rejoin.answered(in.ID); !ok || m.cfg.Role != Responder {
+	asked, _ := m.rot.rejoin.answered(in.ID)
+	late, _ := m.rot.caughtUp.answered(in.ID)
+	if !asked && !late || m.cfg.Role != Responder {
 		m.drop(out, "rejoin reply to nothing asked")
 		return
 	}
 	reply := in.Command.GetRejoinReply()
+	if reply.GetCommitId() <= m.rot.commitID {
+		m.drop(out, "rejoin reply older than where we are")
+		return
+	}
 	if err := m.enter(now, reply.GetMlsContent()); err != nil {
 		m.drop(out, "rejoin refused: "+err.Error())
 		return
