@@ -90,16 +90,16 @@ func shortTalk(t *testing.T, from, to talker, peer string) {
 func TestInteropIdentityBinding(t *testing.T) {
 	p := realslim.Require(t)
 	endpoint := startOurNode(t, realslim.NodeOptions{Strict: true})
-	strictApp := func(path string, accept realslim.Accept) *realslim.App {
+	strictApp := func(t *testing.T, path string, accept realslim.Accept) *realslim.App {
 		return p.StartApp(t, realslim.Core34, realslim.AppOptions{
 			Endpoint: endpoint, Name: path, Accept: accept, Strict: true, Binding: "enforce",
 		})
 	}
 	for _, mls := range []bool{false, true} {
 		t.Run(fmt.Sprintf("mls=%v", mls), func(t *testing.T) {
-			realEcho := strictApp("org/ns/real", realslim.Echo)
+			realEcho := strictApp(t, "org/ns/real", realslim.Echo)
 			ourEcho := startOurs(t, talkerOptions{endpoint: endpoint, name: "org/ns/ours", echo: true})
-			realCaller := strictApp("org/ns/caller", realslim.Nothing)
+			realCaller := strictApp(t, "org/ns/caller", realslim.Nothing)
 			converse(t, ourEcho, realTalker{realEcho}, "org/ns/real", mls, false)
 			converse(t, realTalker{realCaller}, ourEcho, "org/ns/ours", mls, true)
 			for _, app := range []*realslim.App{realEcho, realCaller} {
