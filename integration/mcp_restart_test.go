@@ -141,7 +141,7 @@ func TestMCPNodeRestart(t *testing.T) {
 			h.echo(t, "the calls are under way")
 			_ = path.node.cmd.Process.Kill()
 			<-path.node.done
-			time.Sleep(2 * time.Second) // the answers become due while there is no node
+			time.Sleep(2 * time.Second) // real processes: the answers become due while there is no node
 			path.node = start(t, path.env, "listening", "node", "--listen", path.addr)
 			for range cap(answers) {
 				if a := <-answers; a.err != nil || a.text != "waited" {

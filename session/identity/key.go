@@ -45,7 +45,7 @@ func (s *p256Signer) Sign(msg []byte) ([]byte, error) {
 	return sig, nil
 }
 
-// ECDSA is the private key itself, for the MLS implementation, which for now
+// ECDSA is the private key itself, for the MLS implementation, which so far
 // cannot sign commits through [Signer].
 func (s *p256Signer) ECDSA() *ecdsa.PrivateKey { return s.key }
 

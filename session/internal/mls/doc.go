@@ -24,7 +24,7 @@
 //
 // # Limits of this implementation
 //
-// The protocol arithmetic is a library's for now, which sets limits:
+// The protocol arithmetic is that of a library, which sets limits:
 //
 //   - Lifetimes are also checked against the machine's clock, without
 //     tolerance, by both ends of an Add: see [Error.RetryAt].
