@@ -54,6 +54,7 @@ func (r *relay) onOpened(o opened) {
 		if probed != nil {
 			r.era = EraModern
 		}
+		r.met = true
 		r.back = openStream(o.pipe)
 		for _, frame := range o.early {
 			r.fromBack(frame)
@@ -67,6 +68,7 @@ func (r *relay) loseBack(err error) {
 	text := r.lost(err)
 	r.log.Warn().Err(err).Msg("MCP server lost")
 	r.closeBack()
+	r.lostErr, r.lostBy = nil, time.Time{}
 	r.reverse.takeAll()
 	r.toBack = nil
 	r.failRequests(text)

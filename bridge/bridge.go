@@ -72,21 +72,29 @@ var ErrSessionLost = errors.New("MCP session lost")
 const (
 	// DefaultTimeout is how long a request may stay without answer or progress.
 	DefaultTimeout = 60 * time.Second
+	// MaxTimeout is the hard limit of a request, whatever progress it makes.
+	MaxTimeout = 10 * time.Minute
 	// NoTimeout lets requests wait for ever.
 	NoTimeout time.Duration = -1
 	// DefaultMaxSessions is how many servers [Serve] runs at the same time.
 	DefaultMaxSessions = 16
 
-	hardTimeout    = 10 * time.Minute // of a request, whatever progress it makes
-	pingTimeout    = 10 * time.Second // then the bridge answers a peer's ping itself
-	dialTimeout    = 30 * time.Second
-	probeTimeout   = 3 * time.Second // for the answer to server/discover
-	drainTimeout   = 2 * time.Second // for what is in flight when the front ends
-	flushTimeout   = time.Second     // for the last answers
-	minBackoff     = 500 * time.Millisecond
-	maxBackoff     = 30 * time.Second
-	queueSize      = 64
-	maxPending     = 1024 // requests per direction
-	maxBatch       = 1024 // messages of one JSON array
+	hardTimeout  = MaxTimeout
+	pingTimeout  = 10 * time.Second // then the bridge answers a peer's ping itself
+	dialTimeout  = 30 * time.Second
+	probeTimeout = 3 * time.Second // for the answer to server/discover
+	drainTimeout = 2 * time.Second // for what is in flight when the front ends
+	flushTimeout = time.Second     // for the last answers
+	minBackoff   = 500 * time.Millisecond
+	maxBackoff   = 30 * time.Second
+	queueSize    = 64
+	maxPending   = 1024 // requests per direction
+	maxIDSize    = 1024 // of a request id, and of a progress token that is looked at
+
+	// lossGrace is how long a back that takes nothing any more is still read:
+	// answers that it gave must not be lost.
+	lossGrace      = time.Second
+	warnInterval   = 10 * time.Second // between warnings that a peer can provoke
+	maxBatch       = 1024             // messages of one JSON array
 	refusalTimeout = 10 * time.Second
 )

@@ -79,7 +79,8 @@ func startChild(cmd *exec.Cmd, s *starter, g graces, log zerolog.Logger) (*child
 	c.Pipe = stdio.New(c.stdout, c.stdin, stdio.Options{
 		Assemble: true,
 		Skipped: func(line []byte) {
-			log.Warn().Bytes("line", line).Msg("MCP server wrote something that is not JSON")
+			log.Warn().Int("bytes", len(line)).Msg("MCP server wrote something that is not JSON")
+			log.Trace().Bytes("line", line).Msg("this is what it wrote")
 		},
 	})
 	go c.wait() // Close waits for exited
@@ -108,6 +109,11 @@ func (c *child) ReadFrame(ctx context.Context) ([]byte, error) {
 	frame, err := c.Pipe.ReadFrame(ctx)
 	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, c.ending()
+	}
+	select {
+	case <-c.exited: // as long as there is something to read, go on
+		_ = c.stdout.SetReadDeadline(time.Now().Add(exitGrace))
+	default:
 	}
 	return frame, err
 }

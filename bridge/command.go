@@ -102,9 +102,11 @@ func childEnv(extra []string) ([]string, error) {
 		case hasValue:
 			env = append(env, entry)
 		default:
-			if value, ok := os.LookupEnv(name); ok {
-				env = append(env, name+"="+value)
+			value, ok := os.LookupEnv(name)
+			if !ok {
+				return nil, fmt.Errorf("environment variable %s, to be passed to the server, is not set", name)
 			}
+			env = append(env, name+"="+value)
 		}
 	}
 	return env, nil

@@ -61,6 +61,25 @@ func (t *table) take(id []byte) *pending {
 	return p
 }
 
+// hold moves all deadlines to the hard limit.
+func (t *table) hold() {
+	for _, p := range t.byID {
+		if !p.deadline.IsZero() {
+			p.deadline = p.started.Add(hardTimeout)
+		}
+	}
+}
+
+// restart gives all requests the timeout anew, within their hard limit.
+func (t *table) restart(now time.Time, timeout time.Duration) {
+	for _, p := range t.byID {
+		if !p.deadline.IsZero() {
+			p.deadline = earlier(now.Add(timeout), p.started.Add(hardTimeout))
+			t.mind(p.deadline)
+		}
+	}
+}
+
 // progress moves the deadline of the request with this token to now+timeout, but
 // not beyond its hard limit.
 func (t *table) progress(token []byte, now time.Time, timeout time.Duration) {

@@ -76,8 +76,11 @@ type relay struct {
 	probing  []byte // id of the probe; nothing is read from the front meanwhile
 	opens    chan opened
 	reopenAt time.Time // zero: not planned
+	lostErr  error     // why the back takes nothing any more
+	lostBy   time.Time // until when what it has already said is read; zero: it takes messages
+	warned   time.Time // last warning about what is no message
 	backoff  time.Duration
-	spoken   bool // the front has sent a message
+	met      bool // a back has been open
 	legacy   bool // the front has sent initialize
 
 	jobs   sync.WaitGroup // opening and closing backs
@@ -127,7 +130,8 @@ func (r *relay) loop(stop <-chan struct{}) {
 			r.log.Debug().Err(err).Msg("front does not take messages any more")
 			r.phase = finished
 		case err := <-r.backFailed():
-			r.loseBack(err)
+			// Answers may be on their way still: the reader says when it is over.
+			r.lostErr, r.lostBy = err, time.Now().Add(lossGrace)
 		case o := <-r.opens:
 			r.onOpened(o)
 		case <-stop:
@@ -165,7 +169,7 @@ func (r *relay) frontOut() chan<- []byte {
 }
 
 func (r *relay) backOut() chan<- []byte {
-	if r.back == nil || len(r.toBack) == 0 {
+	if r.back == nil || len(r.toBack) == 0 || !r.lostBy.IsZero() {
 		return nil
 	}
 	return r.back.out
@@ -196,6 +200,9 @@ func (r *relay) tick(now time.Time) {
 	if !r.reopenAt.IsZero() && !now.Before(r.reopenAt) {
 		r.openBack()
 	}
+	if !r.lostBy.IsZero() && !now.Before(r.lostBy) {
+		r.loseBack(r.lostErr)
+	}
 	late := !r.phaseBy.IsZero() && !now.Before(r.phaseBy)
 	if r.phase == draining && (late || !r.requests.busy() && len(r.toBack) == 0) {
 		r.failRequests("the bridge is stopping")
@@ -208,7 +215,7 @@ func (r *relay) tick(now time.Time) {
 }
 
 func (r *relay) nextTimeout() time.Time {
-	return earlier(earlier(r.requests.next, r.reverse.next), earlier(r.reopenAt, r.phaseBy))
+	return earlier(earlier(earlier(r.requests.next, r.reverse.next), earlier(r.reopenAt, r.phaseBy)), r.lostBy)
 }
 
 func (r *relay) enter(p phase, limit time.Duration) {

@@ -1,7 +1,9 @@
 package bridge
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slimbridge/slimbridge/adapters/mcp"
@@ -19,7 +21,10 @@ func (r *relay) fromBack(frame []byte) {
 	for _, part := range parts {
 		h, err := mcp.Scan(part)
 		if err != nil {
-			r.log.Warn().Err(err).Msg("skipped what is no JSON-RPC message")
+			if now := time.Now(); now.Sub(r.warned) >= warnInterval {
+				r.warned = now
+				r.log.Warn().Err(err).Msg("skipped what is no JSON-RPC message")
+			}
 			continue
 		}
 		r.backMessage(h, part)
@@ -50,11 +55,13 @@ func (r *relay) backMessage(h mcp.Header, frame []byte) {
 }
 
 func (r *relay) backRequest(h mcp.Header, frame []byte, tooLarge bool) {
-	p := &pending{id: h.ID, method: h.Method, started: time.Now()}
+	p := &pending{id: bytes.Clone(h.ID), method: h.Method, started: time.Now()}
 	fail := func(code int, text string) { r.answerBack(mcp.ErrorResponse(h.ID, code, text)) }
 	switch {
 	case r.phase != running && h.Method == methodPing:
 		r.answerBack(mcp.EmptyResult(h.ID))
+	case len(h.ID) > maxIDSize:
+		r.log.Debug().Int("size", len(h.ID)).Msg("request with too long an id, dropped")
 	case r.phase != running:
 		fail(mcp.CodeInternal, "the other side has ended")
 	case r.reverse.has(h.ID):
@@ -71,6 +78,9 @@ func (r *relay) backRequest(h mcp.Header, frame []byte, tooLarge bool) {
 			p.deadline = p.started.Add(hardTimeout)
 		}
 		r.reverse.add(p)
+		if r.peopleAsked() {
+			r.requests.hold()
+		}
 		r.tell(frame)
 	}
 }
@@ -92,7 +102,8 @@ func (r *relay) backNotification(h mcp.Header, frame []byte) {
 // backCancels is frontCancels for the other direction. A server also ends a
 // subscription by cancelling the front's own subscriptions/listen.
 func (r *relay) backCancels(h mcp.Header) bool {
-	if r.reverse.take(h.RequestID) != nil {
+	if p := r.reverse.take(h.RequestID); p != nil {
+		r.reverseDone(p)
 		return true
 	}
 	p := r.requests.get(h.RequestID)
@@ -133,11 +144,15 @@ func (r *relay) expire(now time.Time) {
 	for _, p := range r.requests.expired(now) {
 		text := fmt.Sprintf("no answer to %s within %v", p.method, now.Sub(p.started).Round(time.Millisecond))
 		r.answerFront(p, mcp.ErrorResponse(p.id, mcp.CodeInternal, text))
+		if r.unqueue(p.id) || bytes.Equal(r.probing, p.id) {
+			continue // it never got there
+		}
 		if p.method != methodInitialize && r.reachable() {
 			r.toBack = append(r.toBack, mcp.CancelledNotification(p.id, "timeout"))
 		}
 	}
 	for _, p := range r.reverse.expired(now) {
+		r.reverseDone(p)
 		if p.method == methodPing {
 			r.answerBack(mcp.EmptyResult(p.id))
 			continue
@@ -145,4 +160,38 @@ func (r *relay) expire(now time.Time) {
 		r.answerBack(mcp.ErrorResponse(p.id, mcp.CodeInternal, fmt.Sprintf("no answer to %s within %v", p.method, hardTimeout)))
 		r.tell(mcp.CancelledNotification(p.id, "timeout"))
 	}
+}
+
+// unqueue takes a request back that still waits for the back to open.
+func (r *relay) unqueue(id []byte) bool {
+	if r.back != nil {
+		return false
+	}
+	i := slices.IndexFunc(r.toBack, func(frame []byte) bool {
+		h, err := mcp.Scan(frame)
+		return err == nil && h.Kind == mcp.Request && mcp.IDKey(h.ID) == mcp.IDKey(id)
+	})
+	if i < 0 {
+		return false
+	}
+	r.toBack = slices.Delete(r.toBack, i, i+1)
+	return true
+}
+
+// reverseDone starts the clocks again when the last such answer has come.
+func (r *relay) reverseDone(p *pending) {
+	if p.method != methodPing && !r.peopleAsked() {
+		r.requests.restart(time.Now(), r.timeout)
+	}
+}
+
+// peopleAsked reports whether the back waits for an answer that a person may
+// have to give. Until then its own answers cannot be due.
+func (r *relay) peopleAsked() bool {
+	for _, p := range r.reverse.byID {
+		if p.method != methodPing {
+			return true
+		}
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -38,11 +39,9 @@ func (r *relay) frontMessage(frame []byte, b *batch) {
 		r.refuse(h.ID, b, err)
 		return
 	}
-	first := !r.spoken
-	r.spoken = true
 	switch h.Kind {
 	case mcp.Request:
-		r.frontRequest(h, frame, b, first)
+		r.frontRequest(h, frame, b)
 	case mcp.Notification:
 		r.frontNotification(h, frame)
 	case mcp.Response:
@@ -50,9 +49,11 @@ func (r *relay) frontMessage(frame []byte, b *batch) {
 	}
 }
 
-func (r *relay) frontRequest(h mcp.Header, frame []byte, b *batch, first bool) {
+func (r *relay) frontRequest(h mcp.Header, frame []byte, b *batch) {
 	p := r.request(h, b)
 	switch {
+	case len(h.ID) > maxIDSize:
+		r.answerFront(p, mcp.ErrorResponse(nil, mcp.CodeInvalidRequest, fmt.Sprintf("request id of more than %d bytes", maxIDSize)))
 	case r.era == EraLegacy && h.Method == methodDiscover:
 		r.answerFront(p, discoverUnknown(h.ID))
 	case r.requests.has(h.ID):
@@ -66,8 +67,11 @@ func (r *relay) frontRequest(h mcp.Header, frame []byte, b *batch, first bool) {
 			r.legacy = true
 		}
 		r.requests.add(p)
-		if first && r.probe != nil && r.era == EraAuto && h.Method == methodDiscover {
-			r.probeBack(h.ID, frame)
+		if r.peopleAsked() {
+			r.requests.hold()
+		}
+		if r.probe != nil && r.era == EraAuto && h.Method == methodDiscover && !r.met && !r.opening && !r.legacy {
+			r.probeBack(p.id, frame)
 			return
 		}
 		r.toBack = append(r.toBack, frame)
@@ -85,8 +89,9 @@ func (r *relay) want() {
 
 // request makes the table entry of a new request of the front.
 func (r *relay) request(h mcp.Header, b *batch) *pending {
-	p := &pending{id: h.ID, method: h.Method, started: time.Now(), batch: b}
-	if h.ProgressToken != nil {
+	// The id is a view of the frame, which may be megabytes.
+	p := &pending{id: bytes.Clone(h.ID), method: h.Method, started: time.Now(), batch: b}
+	if h.ProgressToken != nil && len(h.ProgressToken) <= maxIDSize {
 		p.token = mcp.IDKey(h.ProgressToken)
 	}
 	if r.timeout > 0 && !p.endless() {
@@ -133,6 +138,7 @@ func (r *relay) frontResponse(h mcp.Header, frame []byte) {
 	if p == nil {
 		return // late: answered by the bridge, cancelled, or of a lost back
 	}
+	r.reverseDone(p)
 	if r.limitBack && len(frame) > mcp.MaxMessage {
 		frame = mcp.ErrorResponse(p.id, mcp.CodeInternal, (&mcp.SizeError{Size: len(frame)}).Error())
 	}

@@ -242,7 +242,9 @@ func (t *ClientTransport) handle(frame []byte) {
 		}
 		select {
 		case t.notes <- n:
-		case <-t.ctx.Done():
+		default:
+			// The handler is far behind. It may be waiting for a response,
+			// so the reader must not wait for it.
 		}
 	}
 }

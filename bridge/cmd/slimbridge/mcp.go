@@ -20,7 +20,7 @@ share a secret, and everything between them is encrypted end to end.`)
 type timeoutFlag struct{ value time.Duration }
 
 func (t *timeoutFlag) add(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&t.value, "timeout", bridge.DefaultTimeout, "limit for a request without answer or progress, 0 for none")
+	cmd.Flags().DurationVar(&t.value, "timeout", bridge.DefaultTimeout, "limit for a request without answer or progress, at most 10m, 0 for none; each end applies its own")
 }
 
 // bridge returns the value in the terms of package bridge.
@@ -28,6 +28,8 @@ func (t *timeoutFlag) bridge() (time.Duration, error) {
 	switch {
 	case t.value < 0:
 		return 0, usagef("--timeout %v is negative: want 60s, 5m, or 0 for none", t.value)
+	case t.value > bridge.MaxTimeout:
+		return 0, usagef("--timeout %v is too long: at most %v, or 0 for none", t.value, bridge.MaxTimeout)
 	case t.value == 0:
 		return bridge.NoTimeout, nil
 	}
