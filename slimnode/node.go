@@ -257,7 +257,7 @@ func bindAll(ctx context.Context, cfgs []Listener) (all []bound, err error) {
 		}
 		nl, err := new(net.ListenConfig).Listen(ctx, "tcp", at.addr)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return all, fmt.Errorf("%s is already in use: another node? choose --listen", at.addr)
+			return all, fmt.Errorf("%s is already in use, perhaps by another node: %w", at.addr, syscall.EADDRINUSE)
 		}
 		if err != nil {
 			return all, fmt.Errorf("listen at %s: %w", at.addr, err)

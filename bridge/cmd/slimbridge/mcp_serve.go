@@ -146,8 +146,11 @@ func (s *mcpServe) run(ctx context.Context) error {
 // embed hosts the node that clients on this machine look for.
 func (s *mcpServe) embed(ctx context.Context) (*slimnode.Node, error) {
 	n, err := s.startNode(ctx, slimnode.Config{Listeners: []slimnode.Listener{{Endpoint: defaultListen}}})
-	if err != nil {
-		return nil, fmt.Errorf("--node embedded: cannot listen at %s, probably because another SLIM node does: leave the flag out to use that one (%w)", defaultListen, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("--node embedded: %w; leave the flag out to use that node", err)
+	case err != nil:
+		return nil, fmt.Errorf("--node embedded: %w", err)
 	}
 	return n, nil
 }

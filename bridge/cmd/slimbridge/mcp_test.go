@@ -149,7 +149,7 @@ func TestServeEmbeddedPortInUse(t *testing.T) {
 		r.stderr.expect(t, "46357")
 	}
 	got := slimbridge(t, "mcp", "serve", "a/b/c", "--node", "embedded", "--", "go")
-	if got.code != exitFailure || !strings.Contains(got.stderr, "slimbridge: --node embedded: cannot listen at 127.0.0.1:46357, probably because another SLIM node does") {
+	if got.code != exitFailure || !strings.Contains(got.stderr, "slimbridge: --node embedded: 127.0.0.1:46357 is already in use, perhaps by another node") {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,6 +81,9 @@ func (p *program) nodeConfig(listen []string, file string) (slimnode.Config, nod
 // runNode runs a node until ctx ends, then drains it.
 func (p *program) runNode(ctx context.Context, cfg slimnode.Config, drain time.Duration) error {
 	n, err := p.startNode(ctx, cfg)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w; choose another address with --listen, or in --config", err)
+	}
 	if err != nil {
 		return err
 	}
