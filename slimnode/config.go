@@ -21,6 +21,8 @@ const (
 	// DefaultStuckTimeout is how long a consumer may leave its queue full. SLIM
 	// itself waits for ever and holds up every sender to that consumer.
 	DefaultStuckTimeout = 30 * time.Second
+	// DefaultQueueBytes bounds the queues of all links together.
+	DefaultQueueBytes = 512 << 20
 	// DefaultMaxConns bounds the accepted links of all listeners together.
 	DefaultMaxConns = 4096
 	// DefaultVersion is announced if the build has no version: a peer ends a link
@@ -56,6 +58,9 @@ type Config struct {
 	// is ended. Until then its senders wait and nothing is lost. Default:
 	// DefaultStuckTimeout.
 	StuckTimeout time.Duration
+	// QueueBytes bounds what the outboxes of all links hold together; when it is
+	// used up each link takes one frame at a time. Default: DefaultQueueBytes.
+	QueueBytes int64
 	// Logger receives lines about links and rate-limited ones about drops, never
 	// tokens or payloads. The zero value is silent.
 	Logger zerolog.Logger
@@ -118,6 +123,7 @@ func (c Config) Validate() error {
 	}{
 		{"StuckTimeout", int64(c.StuckTimeout)},
 		{"MaxConns", int64(c.MaxConns)},
+		{"QueueBytes", c.QueueBytes},
 		{"MaxSubscriptions", int64(c.MaxSubscriptions)},
 		{"MaxSubscriptionsPerConn", int64(c.MaxSubscriptionsPerConn)},
 	} {
@@ -137,6 +143,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConns == 0 {
 		c.MaxConns = DefaultMaxConns
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = DefaultQueueBytes
 	}
 	if c.StuckTimeout == 0 {
 		c.StuckTimeout = DefaultStuckTimeout

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/slimbridge/slimbridge/slimnode/internal/route"
@@ -14,9 +13,8 @@ import (
 
 // conn is a link with its number. The fields at the end belong to the reader.
 type conn struct {
-	id      ConnID
-	link    *link.Conn
-	pushing atomic.Int32 // readers that are in link.Send right now
+	id   ConnID
+	link *link.Conn
 
 	ids     []ConnID // matches of the current message
 	targets []*conn
@@ -27,7 +25,7 @@ func (n *Node) accept(ctx context.Context, l *link.Conn) {
 	c := n.register(l, n.cfg.MaxConns)
 	if c == nil {
 		n.counts.refused.Add(1)
-		n.cfg.Logger.Warn().Str("addr", l.Endpoint()).Int("limit", n.cfg.MaxConns).Msg("link refused: too many")
+		n.cfg.Logger.Debug().Str("addr", l.Endpoint()).Int("limit", n.cfg.MaxConns).Msg("link refused: too many")
 		return
 	}
 	n.handle(ctx, c)
@@ -119,13 +117,13 @@ func (n *Node) snapshot() []*conn {
 
 // send queues f for c, waiting for room.
 func (c *conn) send(ctx context.Context, f *wire.Frame) error {
-	c.pushing.Add(1)
-	defer c.pushing.Add(-1)
 	return c.link.Send(ctx, f)
 }
 
-// watch is the watchdog goroutine: it ends links whose outbox is waited for
-// and whose writer wrote nothing for the StuckTimeout.
+// watch is the watchdog goroutine: it ends links that have frames queued and
+// whose writer wrote none for the StuckTimeout, whether or not a sender waits:
+// what is queued costs memory, and a fan-out to many stuck consumers must not
+// wait for one after the other.
 func (n *Node) watch() {
 	type progress struct {
 		sent  uint64
@@ -143,7 +141,7 @@ func (n *Node) watch() {
 		seen := map[ConnID]progress{}
 		for _, c := range n.snapshot() {
 			s := c.link.Stats()
-			if c.pushing.Load() == 0 || s.Queued == 0 {
+			if s.Queued == 0 {
 				continue
 			}
 			p, known := last[c.id]

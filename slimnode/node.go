@@ -25,6 +25,7 @@ type Node struct {
 	wg     sync.WaitGroup
 	counts counters
 	warn   limiter
+	budget *link.Budget // of all outboxes together
 
 	mu       sync.Mutex
 	started  bool
@@ -59,6 +60,7 @@ func New(cfg Config) (*Node, error) {
 		routes: route.New(route.Limits{PerConn: cfg.MaxSubscriptionsPerConn, Total: cfg.MaxSubscriptions}),
 		conns:  map[ConnID]*conn{},
 		warn:   limiter{log: cfg.Logger},
+		budget: link.NewBudget(cfg.QueueBytes),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	return n, nil
@@ -149,6 +151,7 @@ func (n *Node) newServer(l Listener) *link.Server {
 			AllowNoMAC:         l.AllowNoMAC,
 			PQC:                n.cfg.RequirePQC,
 			NegotiationTimeout: l.NegotiationTimeout,
+			Budget:             n.budget,
 			Logger:             n.cfg.Logger,
 		},
 		MaxLinks: n.cfg.MaxConns,
@@ -169,6 +172,7 @@ func (n *Node) dial(c Client) {
 			Version:    n.cfg.Version,
 			AllowNoMAC: c.AllowNoMAC,
 			PQC:        n.cfg.RequirePQC,
+			Budget:     n.budget,
 			Logger:     n.cfg.Logger,
 		},
 		LinkID:  c.LinkID,

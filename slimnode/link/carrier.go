@@ -14,6 +14,9 @@ type carrier interface {
 	// abort ends the link at once and unblocks recv and send. A non-nil cause
 	// with a gRPC status becomes the status of an accepted stream; else it is OK.
 	abort(cause error)
+	// kill is abort for a peer that does not read: it closes the connection too,
+	// which else would keep what was written to it.
+	kill()
 	// negotiated lifts the small size limit of the first message, if there is one.
 	negotiated()
 }

@@ -46,6 +46,8 @@ type Config struct {
 	// PQC asks for the hybrid key agreement (ML-KEM-768 beside X25519) when
 	// dialling and requires it when accepting. There is no fall-back.
 	PQC bool
+	// Budget is shared by all links whose outboxes it bounds together. Default: none.
+	Budget *Budget
 	// NegotiationTimeout bounds the exchange before the first frame. Default 5 s.
 	NegotiationTimeout time.Duration
 	// Logger gets a line for a refused link, for bytes that are no message and for

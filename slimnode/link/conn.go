@@ -61,7 +61,7 @@ func newConn(ca carrier, endpoint string, a agreed, cfg *Config, g *gate) *Conn 
 		agreed:   a,
 		policy:   policy{typ: a.typ, secured: a.key != nil, strict: !cfg.AllowNoMAC},
 		gate:     g,
-		out:      newOutbox(),
+		out:      newOutbox(cfg.Budget),
 		reading:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		stopped:  make(chan struct{}),
@@ -353,7 +353,8 @@ func (c *Conn) linger() {
 	select {
 	case <-c.stopped:
 	case <-timer.C:
-		return // the writer is stuck: the peer does not read
+		c.carrier.kill() // the writer is stuck: the peer does not read
+		return
 	}
 	c.carrier.finish()
 	drained := make(chan struct{})

@@ -79,6 +79,7 @@ func explain(err error, endpoint string) string {
 // oneLine cuts text that may come from the peer.
 func oneLine(s string) string {
 	const most = 300
+	s = s[:min(len(s), 2*most)]
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '

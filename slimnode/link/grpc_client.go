@@ -6,9 +6,11 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/slimbridge/slimbridge/slimnode/wire"
@@ -52,6 +54,8 @@ func dialGRPC(ctx context.Context, nc net.Conn, host, agent string, headers map[
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),
+		// Without it a node that lost its power is noticed after minutes.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 60 * time.Second, Timeout: 20 * time.Second}),
 		grpc.WithInitialWindowSize(clientWindow),
 		grpc.WithInitialConnWindowSize(clientWindow),
 		grpc.WithMaxHeaderListSize(maxHeaderList),
@@ -88,6 +92,8 @@ func (c *grpcClient) recv() ([]byte, error) {
 func (c *grpcClient) send(segs [][]byte) error { return c.stream.SendMsg(segs) }
 
 func (c *grpcClient) finish() { c.stream.CloseSend() } //nolint:errcheck // always nil
+
+func (c *grpcClient) kill() { c.abort(nil) }
 
 func (c *grpcClient) abort(error) {
 	if !c.aborted.Swap(true) {

@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -22,6 +24,7 @@ import (
 // ends a stream, so abort releases the handler, which waits.
 type grpcStream struct {
 	stream  grpc.ServerStream
+	conn    net.Conn // under the stream, maybe shared with other streams; nil if unknown
 	aborted atomic.Bool
 	release chan error // bound 1: the status of the stream
 }
@@ -45,10 +48,38 @@ func (g *grpcStream) abort(cause error) {
 	}
 }
 
+func (g *grpcStream) kill() {
+	g.abort(nil)
+	if g.conn != nil {
+		g.conn.Close() //nolint:errcheck // nothing to do about it
+	}
+}
+
 func (g *grpcStream) negotiated() {}
+
+// connCreds are no credentials; they hand the connection to the stream's handler.
+type connCreds struct {
+	credentials.TransportCredentials
+}
+
+type connInfo struct {
+	credentials.CommonAuthInfo
+	conn net.Conn
+}
+
+func (connInfo) AuthType() string { return "insecure" }
+
+func (connCreds) ServerHandshake(nc net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nc, connInfo{credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity}, nc}, nil
+}
+
+func (c connCreds) Clone() credentials.TransportCredentials {
+	return connCreds{c.TransportCredentials.Clone()}
+}
 
 func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
+		grpc.Creds(connCreds{insecure.NewCredentials()}),
 		grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.MaxRecvMsgSize(wire.MaxRead),
 		grpc.InitialWindowSize(serverWindow),
@@ -82,10 +113,13 @@ func (s *Server) openChannel(_ any, stream grpc.ServerStream) error {
 		return status.Error(codes.Unauthenticated, "not authorized")
 	}
 	addr := "gRPC client"
+	g := &grpcStream{stream: stream, release: make(chan error, 1)}
 	if p, ok := peer.FromContext(ctx); ok {
 		addr = p.Addr.String()
+		if info, ok := p.AuthInfo.(connInfo); ok {
+			g.conn = info.conn
+		}
 	}
-	g := &grpcStream{stream: stream, release: make(chan error, 1)}
 	if !s.start(g, addr) {
 		return status.Error(codes.ResourceExhausted, "too many links")
 	}

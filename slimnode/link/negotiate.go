@@ -111,6 +111,8 @@ func (o *offer) accept(reply *pb.LinkNegotiationPayload) (agreed, error) {
 		return agreed{}, refuse("the reply is for another link id")
 	case !isSemver(reply.GetSlimVersion()):
 		return agreed{}, refuse("the peer's version is not X.Y.Z")
+	case len(reply.GetNodeId()) > maxLinkID:
+		return agreed{}, refuse("the peer's node id is too long")
 	}
 	a := agreed{linkID: o.linkID, typ: o.typ, nodeID: reply.GetNodeId(), version: reply.GetSlimVersion()}
 	shared, err := x25519(o.key, reply.GetLinkEcdhPublicKey())
@@ -157,6 +159,10 @@ func (p *acceptor) answer(
 		return nil, agreed{}, refuse("no link id")
 	case len(req.GetLinkId()) > maxLinkID:
 		return nil, agreed{}, refuse("the link id is too long")
+	case len(req.GetNodeId()) > maxLinkID:
+		return nil, agreed{}, refuse("the node id is too long")
+	case len(req.GetDeploymentName()) > maxLinkID:
+		return nil, agreed{}, refuse("the deployment name is too long")
 	case !isSemver(req.GetSlimVersion()):
 		return nil, agreed{}, refuse("the peer's version is not X.Y.Z")
 	}

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/slimbridge/slimbridge/slimnode/wire"
 )
@@ -12,6 +13,8 @@ import (
 // dropped while the link lives, and everything when it ends.
 type outbox struct {
 	ready chan struct{} // bound 1: a wake-up for the writer, lost wake-ups are harmless
+
+	budget *Budget
 
 	mu      sync.Mutex
 	queue   []item
@@ -32,7 +35,7 @@ type waiter struct {
 	done chan error // bound 1: the verdict of push
 }
 
-func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }
+func newOutbox(b *Budget) *outbox { return &outbox{ready: make(chan struct{}, 1), budget: b} }
 
 // push queues it, waiting for room until ctx ends or the outbox is closed.
 func (o *outbox) push(ctx context.Context, it item) error {
@@ -68,12 +71,13 @@ func (o *outbox) push(ctx context.Context, it item) error {
 
 // fits, add and admit need mu.
 func (o *outbox) fits(it item) bool {
-	return len(o.queue) == 0 || len(o.queue) < OutboxFrames && o.bytes+it.size <= OutboxBytes
+	return len(o.queue) == 0 || len(o.queue) < OutboxFrames && o.bytes+it.size <= OutboxBytes && o.budget.room(it.size)
 }
 
 func (o *outbox) add(it item) {
 	o.queue = append(o.queue, it)
 	o.bytes += it.size
+	o.budget.add(it.size)
 	select {
 	case o.ready <- struct{}{}:
 	default:
@@ -101,6 +105,7 @@ func (o *outbox) pop() (item, bool) {
 	o.queue[0] = item{}
 	o.queue = o.queue[1:]
 	o.bytes -= it.size
+	o.budget.add(-it.size)
 	o.admit()
 	return it, true
 }
@@ -116,6 +121,7 @@ func (o *outbox) close(err error) {
 	for _, w := range o.waiting {
 		w.done <- err
 	}
+	o.budget.add(-o.bytes)
 	o.queue, o.waiting, o.bytes = nil, nil, 0
 }
 
@@ -124,4 +130,23 @@ func (o *outbox) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.queue)
+}
+
+// Budget bounds what the outboxes of many links hold together. When it is used
+// up each of them takes one frame at a time. Safe for concurrent use; nil is no
+// bound.
+type Budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// NewBudget returns a budget of so many bytes.
+func NewBudget(bytes int64) *Budget { return &Budget{limit: bytes} }
+
+func (b *Budget) room(size int) bool { return b == nil || b.used.Load()+int64(size) <= b.limit }
+
+func (b *Budget) add(size int) {
+	if b != nil {
+		b.used.Add(int64(size))
+	}
 }

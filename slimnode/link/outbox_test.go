@@ -9,7 +9,7 @@ import (
 )
 
 func TestOutboxBytes(t *testing.T) {
-	o := newOutbox()
+	o := newOutbox(nil)
 	big := item{size: OutboxBytes + 1}
 	if err := o.push(t.Context(), big); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestOutboxBytes(t *testing.T) {
 // Waiting senders get in as they came, also when one gives up.
 func TestOutboxFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutbox()
+		o := newOutbox(nil)
 		for range OutboxFrames {
 			if err := o.push(t.Context(), item{size: 1}); err != nil {
 				t.Fatal(err)

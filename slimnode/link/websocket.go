@@ -73,6 +73,8 @@ func (c *wsCarrier) sayClose(code int, text string) {
 
 func (c *wsCarrier) finish() { c.sayClose(websocket.CloseNormalClosure, "") }
 
+func (c *wsCarrier) kill() { c.abort(nil) }
+
 func (c *wsCarrier) abort(cause error) {
 	if c.aborted.Swap(true) {
 		return
