@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func processesOf(t *testing.T, mark string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil || len(files) == 0 {
-		t.Skip("no /proc: processes cannot be counted here")
+		skipUnlessLinux(t, "processes cannot be counted without /proc")
 	}
 	var found []string
 	for _, f := range files {
@@ -108,6 +109,15 @@ func processesOf(t *testing.T, mark string) []string {
 		}
 	}
 	return found
+}
+
+// skipUnlessLinux skips where there is no /proc; on Linux its absence is a fault.
+func skipUnlessLinux(t *testing.T, why string) {
+	t.Helper()
+	if runtime.GOOS == "linux" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }
 
 // The node dies in the middle of calls and comes back: calls under way complete,
@@ -203,7 +213,7 @@ func mustGlob(t *testing.T, pattern string) []string {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
-		t.Skip("no /proc: processes cannot be found here")
+		skipUnlessLinux(t, "processes cannot be found without /proc")
 	}
 	return files
 }
