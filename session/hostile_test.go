@@ -24,10 +24,11 @@ import (
 // each case nothing wrong may reach the application, and the session goes on.
 
 const (
-	msgType     = pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG
-	ackType     = pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG_ACK
-	joinType    = pb.SessionMessageType_SESSION_MESSAGE_TYPE_JOIN_REQUEST
-	welcomeType = pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_WELCOME
+	msgType      = pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG
+	ackType      = pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG_ACK
+	rtxReplyType = pb.SessionMessageType_SESSION_MESSAGE_TYPE_RTX_REPLY
+	joinType     = pb.SessionMessageType_SESSION_MESSAGE_TYPE_JOIN_REQUEST
+	welcomeType  = pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_WELCOME
 )
 
 // mallet changes the first n messages that it is given, and passes the rest.
@@ -316,30 +317,49 @@ func TestUnreliableFlood(t *testing.T) {
 // A reader that pauses loses nothing, also when messages were lost on the way.
 func TestSlowReaderLosesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, nw *testnet.Network) {
-		// Longer than all retries: filling the first gap makes the unread
-		// messages too many, and the second must be filled all the same.
 		a, b := pairUp(t, nw, session.Options{}, session.ListenOptions{})
-		lose := map[uint32]bool{1000: true, 1040: true}
-		nw.Tap(func(f *wire.Frame) []*wire.Frame {
-			m, _ := f.Message()
-			s := m.GetPublish().GetSession()
-			if s.GetSessionMessageType() == msgType && lose[s.GetMessageId()] {
-				delete(lose, s.GetMessageId())
-				return nil
-			}
-			return testnet.Pass(f)
-		})
 		const n = 1100
-		go func() {
+		nw.Tap(losesTwoBefore(n))
+		var wg sync.WaitGroup
+		wg.Go(func() {
 			for i := range n {
 				send(t, a, fmt.Sprint(i))
 			}
-		}()
-		time.Sleep(15 * time.Second)
+		})
+		time.Sleep(15 * time.Second) // longer than all retries
 		for i := range n {
 			expect(t, b, fmt.Sprint(i))
 		}
+		wg.Wait()
 	})
+}
+
+// losesTwoBefore loses messages 1000 and 1040, and what is sent in their place
+// until message n was passed on. By then all others are acknowledged and wait
+// behind the gaps. Then it lets the first gap be filled, which makes the unread
+// messages too many, and after it the second, which must be filled all the same.
+// If the first were filled earlier, the last messages would be refused and,
+// rightly, given up by their sender.
+func losesTwoBefore(n uint32) testnet.Tap {
+	const first, second = 1000, 1040
+	passed, filled := false, false
+	return func(f *wire.Frame) []*wire.Frame {
+		m, _ := f.Message()
+		s := m.GetPublish().GetSession()
+		switch id := s.GetMessageId(); s.GetSessionMessageType() {
+		case msgType:
+			if id == first || id == second {
+				return nil
+			}
+			passed = passed || id == n
+		case rtxReplyType: // one that is lost is asked for again after a second
+			if !passed || id == second && !filled {
+				return nil
+			}
+			filled = true
+		}
+		return testnet.Pass(f)
+	}
 }
 
 // lateIdentity mints tokens of another time.

@@ -51,9 +51,16 @@ func openBetween(t *testing.T, alice, bob *session.App, o session.Options, lo se
 	return a, b
 }
 
+// patience is how long, in the time of the bubble, a test waits for what should
+// come. Without a limit a lost message would not fail a test but stop it:
+// heartbeats keep the clock of a bubble going for ever.
+const patience = 5 * time.Minute
+
 func send(t *testing.T, s *session.Session, text string) *session.Receipt {
 	t.Helper()
-	r, err := s.Publish(t.Context(), session.Message{Payload: []byte(text)})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r, err := s.Publish(ctx, session.Message{Payload: []byte(text)})
 	if err != nil {
 		t.Fatalf("publish %q: %v", text, err)
 	}
@@ -62,7 +69,9 @@ func send(t *testing.T, s *session.Session, text string) *session.Receipt {
 
 func expect(t *testing.T, s *session.Session, text string) {
 	t.Helper()
-	m, err := s.Receive(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	m, err := s.Receive(ctx)
 	if err != nil {
 		t.Fatalf("receive, want %q: %v", text, err)
 	}
