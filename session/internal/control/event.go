@@ -124,9 +124,13 @@ type Output struct {
 
 // Delivery is an item for the application: a message, or a gap.
 type Delivery struct {
+	From    name.Name
 	Msg     AppMessage
 	Subject string
-	// Missing counts messages that were lost for good at this place.
+	// Direct: sent to us alone, outside the order of the stream.
+	Direct bool
+	// Missing counts messages of the sender that were lost for good at this
+	// place.
 	Missing int
 }
 

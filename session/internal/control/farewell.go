@@ -43,7 +43,7 @@ func (m *Machine) goodbye() Outbound {
 	if m.cfg.Role == Responder {
 		return Outbound{
 			Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_LEAVE_REQUEST,
-			To:   m.peer,
+			To:   m.peer.name,
 			Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_LeaveRequest{
 				LeaveRequest: &pb.LeaveRequestPayload{}}},
 			Metadata: map[string]string{wire.MetaLeaving: "TRUE"},
@@ -52,9 +52,9 @@ func (m *Machine) goodbye() Outbound {
 	// Upstream sends this to every instance of the service; to the one peer is enough.
 	return Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_CLOSE,
-		To:   m.peer,
+		To:   m.peer.name,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_GroupClose{
-			GroupClose: &pb.GroupClosePayload{Participants: []*pb.Name{wire.FromName(m.cfg.Local), wire.FromName(m.peer)}}}},
+			GroupClose: &pb.GroupClosePayload{Participants: []*pb.Name{wire.FromName(m.cfg.Local), wire.FromName(m.peer.name)}}}},
 	}
 }
 
@@ -69,7 +69,7 @@ func (m *Machine) onFarewell(now time.Time, in *Inbound, out *Output) {
 		m.drop(out, "only the moderator closes")
 		return
 	}
-	m.answer(in, FarewellAnswer(in.Type, m.peer), out)
+	m.answers.answer(in, FarewellAnswer(in.Type, m.peer.name), out)
 	reason := ClosedByPeer
 	if m.state == closing {
 		reason = Closed

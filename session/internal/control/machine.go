@@ -1,10 +1,8 @@
 package control
 
 import (
-	"bytes"
 	"time"
 
-	"github.com/slimbridge/slimbridge/session/internal/arq"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
@@ -33,9 +31,13 @@ const (
 
 // Config sets up a Machine. All fields are fixed for its life.
 type Config struct {
-	Role      Role
-	Local     name.Name
-	Peer      name.Name // the invited name, or the moderator
+	Role  Role
+	Local name.Name
+	Peer  name.Name // the invited name, or the moderator
+	// Channel and Control are the names of a group, for data and for control.
+	// Zero in a 1:1 session.
+	Channel   name.Name
+	Control   name.Name
 	SessionID uint32
 	// Reliable: acknowledgements, order, exactly once.
 	Reliable   bool
@@ -74,29 +76,20 @@ const (
 
 // Machine is one 1:1 session.
 type Machine struct {
+	requester
+	stream
 	cfg   Config
 	state state
-	peer  name.Name // full name once known
-	subj  string    // verified subject of the peer
-	key   []byte    // its public key, the same for the life of the session
+	peer  peer // its name is complete once it was found
 
-	task     *request // the one control request under way
-	fallback *Inbound // join reply to an older request id
-	waited   bool     // one interval was spent waiting for the newest reply
-	answers  replies
-	joinMsg  *Outbound // our JOIN_REPLY
-	expires  time.Time // half open join
-	drained  time.Time // the latest end of a drain
+	task    *request // the one control request under way
+	joins   joinReplies
+	answers replies
+	joinMsg *Outbound // our JOIN_REPLY
+	expires time.Time // half open join
+	drained time.Time // the latest end of a drain
 
-	tx        *arq.Sender[name.Key, AppMessage]
-	begun     bool // the peer has acknowledged something
-	rx        *arq.Receiver[delivered]
-	direct    [64]MessageID // publish_to ids seen lately
-	directPos int
-
-	online   bool
-	missed   int
-	spoke    bool // something was sent to the peer since the last heartbeat
+	begun    bool // the peer has acknowledged something
 	beat     time.Time
 	linkDown time.Time // zero: up
 
@@ -105,39 +98,22 @@ type Machine struct {
 	forgetTo uint64
 }
 
-type delivered struct {
-	msg     AppMessage
-	subject string
-}
-
 // New makes a machine; nothing happens before [Start].
 func New(cfg Config) *Machine {
-	m := &Machine{cfg: cfg, peer: cfg.Peer}
-	m.tx = arq.NewSender[name.Key, AppMessage](arq.SenderConfig{
-		Reliable: cfg.Reliable, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries,
-	})
-	m.rx = arq.NewReceiver[delivered](arq.ReceiverConfig{
-		Reliable: cfg.Reliable, StartAtOne: true, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries,
-	})
+	m := &Machine{cfg: cfg, requester: newRequester(&cfg), stream: newStream(&cfg, true)}
+	m.peer = m.newPeer(cfg.Peer)
+	m.answers.limit = 256
 	return m
 }
 
 // Peer is the peer's name, complete once discovery is over.
-func (m *Machine) Peer() name.Name { return m.peer }
+func (m *Machine) Peer() name.Name { return m.peer.name }
 
 // PeerSubject is the verified subject of the peer, empty until it is known.
-func (m *Machine) PeerSubject() string { return m.subj }
+func (m *Machine) PeerSubject() string { return m.peer.subject }
 
 // PeerOnline reports whether the peer is there as far as we know.
-func (m *Machine) PeerOnline() bool { return m.online }
-
-// Epoch is the MLS epoch; 0 without MLS.
-func (m *Machine) Epoch() uint64 {
-	if m.cfg.MLS == nil {
-		return 0
-	}
-	return m.cfg.MLS.Epoch()
-}
+func (m *Machine) PeerOnline() bool { return m.peer.online }
 
 // CanPublish reports whether a Publish event would be accepted now. The first
 // message of a reliable stream must be acknowledged before the second may
@@ -148,12 +124,6 @@ func (m *Machine) CanPublish() bool {
 		return false
 	}
 	return m.state == open && m.tx.CanPublish(0)
-}
-
-// Seal encrypts the payload of an [Outbound] whose Encrypt is set; aad is the
-// authenticated data of the header that will be sent.
-func (m *Machine) Seal(payload, aad []byte) ([]byte, error) {
-	return m.cfg.MLS.Encrypt(payload, aad)
 }
 
 // Step handles one event.
@@ -200,19 +170,6 @@ func (m *Machine) onStart(now time.Time, out *Output) {
 	m.expires = now.Add(min(m.patience(), MaxHalfOpen))
 }
 
-// patience is how long M retries at interval I take.
-func (m *Machine) patience() time.Duration {
-	return time.Duration(m.cfg.MaxRetries+1) * m.cfg.Interval
-}
-
-func (m *Machine) newID() MessageID {
-	for {
-		if id := m.cfg.NewID(); id != 0 { // upstream refuses 0
-			return MessageID(id)
-		}
-	}
-}
-
 // NextTimeout is when to step with [Tick]; zero if there is nothing to wait for.
 func (m *Machine) NextTimeout() time.Time {
 	var next time.Time
@@ -241,7 +198,7 @@ func (m *Machine) NextTimeout() time.Time {
 	if m.state >= open {
 		add(m.beat)
 		add(m.tx.NextTimeout())
-		add(m.rx.NextTimeout())
+		add(m.peer.rx.NextTimeout())
 		add(m.rotationDue())
 	}
 	return next
@@ -282,15 +239,10 @@ func (m *Machine) onTick(now time.Time, out *Output) {
 
 // onTaskTimer repeats the control request under way.
 func (m *Machine) onTaskTimer(now time.Time, out *Output) {
-	if m.task.active() && m.fallback != nil && !now.Before(m.task.due) {
-		// The peer answers, only later than our interval: do not go on
-		// making its answers stale.
-		if m.waited {
-			m.joinReplied(now, m.fallback, out)
-			return
+	if reply, held := m.joins.due(now, m.task, m.interval); held {
+		if reply != nil {
+			m.joinReplied(now, reply, out)
 		}
-		m.waited = true
-		m.task.due = now.Add(m.cfg.Interval)
 		return
 	}
 	if !m.repeat(now, m.task, out) {
@@ -310,7 +262,7 @@ func (m *Machine) onLinkDown(now time.Time) {
 	if m.linkDown.IsZero() {
 		m.linkDown = now
 		m.tx.Pause(now)
-		m.rx.Pause(now)
+		m.peer.rx.Pause(now)
 	}
 }
 
@@ -321,16 +273,12 @@ func (m *Machine) onLinkUp(now time.Time, out *Output) {
 	down := now.Sub(m.linkDown)
 	m.linkDown = time.Time{}
 	m.tx.Resume(now)
-	m.rx.Resume(now)
+	m.peer.rx.Resume(now)
 	for _, r := range []*request{m.task, m.rot.update, m.rot.rejoin} {
-		if r.active() {
-			// What was said into the dead link is not held against the peer.
-			r.attempts = max(r.attempts-1, 0)
-			r.due = now
-		}
+		r.resume(now)
 	}
 	m.beat = m.beat.Add(down)
-	m.missed = 0
+	m.peer.missed = 0
 	m.onTick(now, out)
 }
 
@@ -353,11 +301,11 @@ func (m *Machine) drop(out *Output, why string) { out.Dropped = why }
 // peer; before the peer is known only a discovery reply is of interest.
 func (m *Machine) onReceived(now time.Time, in *Inbound, out *Output) {
 	if m.state != discovering {
-		if in.From.Key() != m.peer.Key() {
+		if in.From.Key() != m.peer.name.Key() {
 			m.drop(out, "not from the peer of this session")
 			return
 		}
-		if m.subj != "" && (in.Subject != m.subj || !bytes.Equal(in.Key, m.key)) {
+		if !m.peer.is(in) {
 			m.drop(out, "identity of the peer changed")
 			return
 		}
@@ -366,14 +314,9 @@ func (m *Machine) onReceived(now time.Time, in *Inbound, out *Output) {
 		m.onData(now, in, out)
 		return
 	}
-	if answer, seen := m.answers.seen(in.Type, in.ID); seen {
-		if answer != nil {
-			out.Send = append(out.Send, *answer)
-		}
-		m.drop(out, "repeated control message")
-		return
+	if !m.answers.repeated(in, out) {
+		m.onCommand(now, in, out)
 	}
-	m.onCommand(now, in, out)
 }
 
 func (m *Machine) onCommand(now time.Time, in *Inbound, out *Output) {

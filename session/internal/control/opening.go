@@ -41,32 +41,36 @@ func (m *Machine) onDiscoveryReply(now time.Time, in *Inbound, out *Output) {
 		m.drop(out, "discovery reply of a subject that was not asked for")
 		return
 	}
-	m.peer, m.subj, m.key = in.From, in.Subject, in.Key
-	if !m.peer.HasStrings() {
-		m.peer.Components = m.cfg.Peer.Components
+	m.peer.name, m.peer.subject, m.peer.key = in.From, in.Subject, in.Key
+	if !m.peer.name.HasStrings() {
+		m.peer.name.Components = m.cfg.Peer.Components
 	}
-	out.PeerFound = &m.peer
+	out.PeerFound = &m.peer.name
 	m.state = joining
-	m.task = m.ask(now, m.joinRequest(), out)
+	m.task = m.ask(now, joinRequest(&m.cfg, m.peer.name), out)
 }
 
-func (m *Machine) joinRequest() Outbound {
+// joinRequest is for a 1:1 session, or for the channel that cfg names.
+func joinRequest(cfg *Config, to name.Name) Outbound {
 	join := &pb.JoinRequestPayload{}
-	if m.cfg.Reliable {
+	if cfg.Reliable {
 		join.TimerSettings = &pb.TimerSettings{
-			Timeout:    uint32(m.cfg.Interval / time.Millisecond),
-			MaxRetries: uint32(m.cfg.MaxRetries),
+			Timeout:    uint32(cfg.Interval / time.Millisecond),
+			MaxRetries: uint32(cfg.MaxRetries),
 		}
 	}
-	if m.cfg.MLS != nil {
+	if !cfg.Channel.IsZero() {
+		join.Channel, join.Control = wire.FromName(cfg.Channel), wire.FromName(cfg.Control)
+	}
+	if cfg.MLS != nil {
 		join.MlsSettings = &pb.MlsSettings{HeaderIntegrityValidationPercent: 100}
 	}
 	return Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_JOIN_REQUEST,
-		To:   m.peer,
+		To:   to,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_JoinRequest{
 			JoinRequest: join}},
-		Metadata: m.cfg.Metadata,
+		Metadata: cfg.Metadata,
 	}
 }
 
@@ -82,32 +86,34 @@ func (m *Machine) onJoinRequest(now time.Time, in *Inbound, out *Output) {
 		m.end(now, &End{Reason: Rejected}, out)
 		return
 	}
-	m.subj, m.key = in.Subject, in.Key
+	m.peer.subject, m.peer.key = in.Subject, in.Key
 	if m.joinMsg == nil {
-		reply := &pb.JoinReplyPayload{Participant: participant(m.cfg.Local)}
-		if m.cfg.MLS != nil {
-			kp, err := m.cfg.MLS.KeyPackage(now)
-			if err != nil {
-				m.end(now, &End{Reason: CryptoFailed, Cause: err}, out)
-				return
-			}
-			reply.KeyPackage = kp
+		reply, err := joinReply(now, &m.cfg)
+		if err != nil {
+			m.end(now, &End{Reason: CryptoFailed, Cause: err}, out)
+			return
 		}
-		m.joinMsg = &Outbound{
-			Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_JOIN_REPLY,
-			To:   m.peer,
-			Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_JoinReply{
-				JoinReply: reply}},
-		}
+		m.joinMsg = reply
 	}
-	m.answer(in, *m.joinMsg, out)
+	m.answers.answer(in, *m.joinMsg, out)
 }
 
-// answer sends a reply with the id of the request and remembers it.
-func (m *Machine) answer(in *Inbound, reply Outbound, out *Output) {
-	reply.ID = in.ID
-	m.answers.put(in.Type, in.ID, &reply)
-	out.Send = append(out.Send, reply)
+// joinReply is the answer of cfg.Local to the moderator cfg.Peer.
+func joinReply(now time.Time, cfg *Config) (*Outbound, error) {
+	reply := &pb.JoinReplyPayload{Participant: participant(cfg.Local)}
+	if cfg.MLS != nil {
+		kp, err := cfg.MLS.KeyPackage(now)
+		if err != nil {
+			return nil, err
+		}
+		reply.KeyPackage = kp
+	}
+	return &Outbound{
+		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_JOIN_REPLY,
+		To:   cfg.Peer,
+		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_JoinReply{
+			JoinReply: reply}},
+	}, nil
 }
 
 func participant(n name.Name) *pb.Participant {
@@ -117,37 +123,80 @@ func participant(n name.Name) *pb.Participant {
 	}
 }
 
-// onJoinReply: a real peer makes a new key package for every join request, so
-// the reply to the newest request is wanted; an older one is kept for the case
-// that the peer is slower than our interval.
+// joinReplies picks the reply to a join request. A real peer makes a new key
+// package for every join request, so the reply to the newest request is wanted;
+// an older one is kept for the case that the peer is slower than our interval.
+type joinReplies struct {
+	fallback *Inbound // reply to an older request id
+	waited   bool     // one interval was spent waiting for the newest reply
+}
+
+// take returns the reply to use now, if in is.
+func (j *joinReplies) take(in *Inbound, newest bool) *Inbound {
+	if !newest {
+		j.fallback = in
+		return nil
+	}
+	*j = joinReplies{}
+	return in
+}
+
+// due is asked when r may be repeated. If r is held back there is an older
+// reply: to be used now, or when r is due again.
+func (j *joinReplies) due(now time.Time, r *request, interval time.Duration) (use *Inbound, held bool) {
+	if !r.active() || j.fallback == nil || now.Before(r.due) {
+		return nil, false
+	}
+	if !j.waited {
+		// The peer answers, only later than our interval: do not go on
+		// making its answers stale.
+		j.waited = true
+		r.due = now.Add(interval)
+		return nil, true
+	}
+	use = j.fallback
+	*j = joinReplies{}
+	return use, true
+}
+
+// keep holds in for the time at, when r is due and in can be used.
+func (j *joinReplies) keep(in *Inbound, r *request, at time.Time) {
+	j.fallback, j.waited, r.due = in, true, at
+}
+
+// participantNamed reports whether a join reply is about n, or about nobody.
+func participantNamed(in *Inbound, n name.Name) bool {
+	p := in.Command.GetJoinReply().GetParticipant().GetName()
+	if p == nil {
+		return true
+	}
+	got, ok := wire.ToName(p)
+	return ok && got.Key() == n.Key()
+}
+
 func (m *Machine) onJoinReply(now time.Time, in *Inbound, out *Output) {
 	ok, newest := m.task.answered(in.ID)
 	if m.state != joining || !ok {
 		m.drop(out, "join reply to nothing asked")
 		return
 	}
-	if p := in.Command.GetJoinReply().GetParticipant().GetName(); p != nil {
-		if n, ok := wire.ToName(p); !ok || n.Key() != m.peer.Key() {
-			m.drop(out, "join reply names another participant")
-			return
-		}
-	}
-	if !newest {
-		m.fallback = in
+	if !participantNamed(in, m.peer.name) {
+		m.drop(out, "join reply names another participant")
 		return
 	}
-	m.joinReplied(now, in, out)
+	if reply := m.joins.take(in, newest); reply != nil {
+		m.joinReplied(now, reply, out)
+	}
 }
 
 func (m *Machine) joinReplied(now time.Time, in *Inbound, out *Output) {
-	m.fallback = nil
 	welcome := &pb.GroupWelcomePayload{
-		Participants: []*pb.Participant{participant(m.cfg.Local), participant(m.peer)},
+		Participants: []*pb.Participant{participant(m.cfg.Local), participant(m.peer.name)},
 	}
 	if m.cfg.MLS != nil {
 		w, err := m.admit(now, in.Command.GetJoinReply().GetKeyPackage())
 		if later := (*NotYetError)(nil); errors.As(err, &later) {
-			m.fallback, m.waited, m.task.due = in, true, later.At
+			m.joins.keep(in, m.task, later.At)
 			return
 		}
 		if err != nil {
@@ -160,7 +209,7 @@ func (m *Machine) joinReplied(now time.Time, in *Inbound, out *Output) {
 	m.state = welcoming
 	m.task = m.ask(now, Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_WELCOME,
-		To:   m.peer,
+		To:   m.peer.name,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_GroupWelcome{
 			GroupWelcome: welcome}},
 	}, out)
@@ -174,7 +223,7 @@ func (m *Machine) admit(now time.Time, keyPackage []byte) ([]byte, error) {
 	if err := m.cfg.MLS.Create(now); err != nil {
 		return nil, err
 	}
-	_, welcome, err := m.cfg.MLS.Commit(Change{Add: [][]byte{keyPackage}, Subject: m.subj, Key: m.key}, now)
+	_, welcome, err := m.cfg.MLS.Commit(Change{Add: [][]byte{keyPackage}, Subject: m.peer.subject, Key: m.peer.key}, now)
 	return welcome, err
 }
 
@@ -193,7 +242,7 @@ func (m *Machine) onWelcome(now time.Time, in *Inbound, out *Output) {
 			m.rot.commitID = mls.GetCommitId()
 		}
 	}
-	m.answer(in, groupAck(m.peer), out)
+	m.answers.answer(in, groupAck(m.peer.name), out)
 	m.opened(now, out)
 }
 
@@ -215,7 +264,7 @@ func (m *Machine) checkMembers() error {
 		return errors.New("group of a 1:1 session has not two members")
 	}
 	for _, mem := range members {
-		if !mem.Own && (mem.Subject != m.subj || !bytes.Equal(mem.Key, m.key)) {
+		if !mem.Own && (mem.Subject != m.peer.subject || !bytes.Equal(mem.Key, m.peer.key)) {
 			return errors.New("group member is not the peer")
 		}
 	}

@@ -9,20 +9,20 @@ import (
 // Heartbeats, and who is there.
 
 // heard resets the count of missed heartbeats.
-func (m *Machine) heard() { m.missed = 0 }
+func (m *Machine) heard() { m.peer.missed = 0 }
 
 // alive notes a sign of life; an absent peer is back.
 func (m *Machine) alive(now time.Time, out *Output) {
 	m.heard()
-	if m.state >= open && !m.online {
+	if m.state >= open && !m.peer.online {
 		m.peerOnline(now, out)
 	}
 }
 
 func (m *Machine) peerOnline(now time.Time, out *Output) {
-	m.online = true
-	m.missed = 0
-	for _, o := range m.tx.Online(now, m.peer.Key()) {
+	m.peer.online = true
+	m.peer.missed = 0
+	for _, o := range m.tx.Online(now, m.peer.name.Key()) {
 		m.transmit(o.ID, o.Msg, out)
 		if !m.cfg.Reliable {
 			out.Settled = append(out.Settled, Settled{ID: o.ID, Acknowledged: true})
@@ -31,11 +31,11 @@ func (m *Machine) peerOnline(now time.Time, out *Output) {
 }
 
 func (m *Machine) peerOffline(now time.Time, out *Output) {
-	if !m.online {
+	if !m.peer.online {
 		return
 	}
-	m.online = false
-	m.settle(m.tx.Offline(m.peer.Key()), out)
+	m.peer.online = false
+	m.settle(m.tx.Offline(m.peer.name.Key()), out)
 	if m.cfg.EndWhenLost && m.state != closing {
 		m.end(now, &End{Reason: PeerGone}, out)
 	}
@@ -44,8 +44,8 @@ func (m *Machine) peerOffline(now time.Time, out *Output) {
 // onHeartbeatTimer counts the silence of the peer and breaks our own.
 func (m *Machine) onHeartbeatTimer(now time.Time, out *Output) {
 	m.beat = now.Add(HeartbeatInterval)
-	m.missed++
-	if m.missed >= MaxMissed {
+	m.peer.missed++
+	if m.peer.missed >= MaxMissed {
 		m.peerOffline(now, out)
 		if m.state == ended {
 			return
@@ -53,7 +53,7 @@ func (m *Machine) onHeartbeatTimer(now time.Time, out *Output) {
 	}
 	// While a rotation is unconfirmed a heartbeat would tell the peer the new
 	// epoch before its commit came, and make it ask for a rejoin.
-	if (!m.spoke || !m.online) && !m.rot.update.active() {
+	if (!m.spoke || !m.peer.online) && !m.rot.update.active() {
 		m.sendHeartbeat(out)
 	}
 	m.spoke = false
@@ -66,7 +66,7 @@ func (m *Machine) sendHeartbeat(out *Output) {
 	}
 	out.Send = append(out.Send, Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_HEARTBEAT,
-		ID:   m.newID(), To: m.peer,
+		ID:   m.draw(), To: m.peer.name,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_Heartbeat{
 			Heartbeat: &pb.HeartbeatPayload{Epoch: epoch}}},
 	})

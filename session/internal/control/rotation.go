@@ -20,8 +20,6 @@ const keepCommits = 8
 type rotation struct {
 	commitID uint32 // of the last commit made or applied
 	since    time.Time
-	sent     int // messages of ours in this epoch
-	received int // of the peer
 	update   *request
 	epoch    uint64 // the epoch that update leads to
 	stored   []storedCommit
@@ -41,11 +39,11 @@ type storedCommit struct {
 }
 
 func (m *Machine) startEpoch(now time.Time) {
-	m.rot.since, m.rot.sent, m.rot.received = now, 0, 0
+	m.rot.since, m.sent, m.peer.received = now, 0, 0
 }
 
 func (m *Machine) rotates() bool {
-	return m.cfg.Role == Initiator && m.cfg.MLS != nil && m.state == open && m.online &&
+	return m.cfg.Role == Initiator && m.cfg.MLS != nil && m.state == open && m.peer.online &&
 		m.linkDown.IsZero() && !m.rot.update.active()
 }
 
@@ -60,7 +58,7 @@ func (m *Machine) maybeRotate(now time.Time, out *Output) {
 	if !m.rotates() {
 		return
 	}
-	many := m.cfg.RotateMessages > 0 && max(m.rot.sent, m.rot.received) >= m.cfg.RotateMessages
+	many := m.cfg.RotateMessages > 0 && max(m.sent, m.peer.received) >= m.cfg.RotateMessages
 	old := m.cfg.RotateAfter > 0 && !now.Before(m.rot.since.Add(m.cfg.RotateAfter))
 	if many || old {
 		m.rotate(now, out)
@@ -94,17 +92,17 @@ func (m *Machine) announce(now time.Time, commit []byte, ofPeer bool, out *Outpu
 func (m *Machine) groupUpdate(id uint32, commit []byte, ofPeer bool) Outbound {
 	who := m.cfg.Local
 	if ofPeer {
-		who = m.peer
+		who = m.peer.name
 	}
 	return Outbound{
 		Type:   pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_UPDATE,
-		To:     m.peer,
+		To:     m.peer.name,
 		Urgent: true,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_GroupUpdate{
 			GroupUpdate: &pb.GroupUpdatePayload{
 				Op:           pb.GroupUpdateOp_REJOIN,
 				Participant:  participant(who),
-				Participants: []*pb.Participant{participant(m.cfg.Local), participant(m.peer)},
+				Participants: []*pb.Participant{participant(m.cfg.Local), participant(m.peer.name)},
 				Mls:          &pb.MlsPayload{CommitId: id, MlsContent: commit},
 			}}},
 	}
@@ -148,7 +146,7 @@ func (m *Machine) resendCommits(now time.Time, epoch uint64, out *Output) {
 	}
 	for ; i < len(m.rot.stored)-1; i++ {
 		msg := m.groupUpdate(m.rot.stored[i].id, m.rot.stored[i].commit, false)
-		msg.ID = m.newID()
+		msg.ID = m.draw()
 		out.Send = append(out.Send, msg)
 	}
 	last := m.rot.stored[i]
@@ -168,7 +166,7 @@ func (m *Machine) onGroupUpdate(now time.Time, in *Inbound, out *Output) {
 	id := update.GetMls().GetCommitId()
 	switch {
 	case id <= m.rot.commitID: // applied before, our acknowledgement was lost
-		m.answer(in, groupAck(m.peer), out)
+		m.answers.answer(in, groupAck(m.peer.name), out)
 		return
 	case id > m.rot.commitID+1:
 		m.drop(out, "group update ahead of one that is missing")
@@ -184,14 +182,14 @@ func (m *Machine) onGroupUpdate(now time.Time, in *Inbound, out *Output) {
 		return
 	}
 	if err := m.checkMembers(); err != nil {
-		m.answer(in, groupAck(m.peer), out)
+		m.answers.answer(in, groupAck(m.peer.name), out)
 		m.end(now, &End{Reason: CryptoFailed, Cause: err}, out)
 		return
 	}
 	m.rot.commitID = id
 	m.enteredEpoch(now)
 	out.Rotated = true
-	m.answer(in, groupAck(m.peer), out)
+	m.answers.answer(in, groupAck(m.peer.name), out)
 	m.alive(now, out)
 }
 
@@ -216,7 +214,7 @@ func (m *Machine) fellBehind(now time.Time, out *Output) {
 	}
 	m.rot.rejoin = m.ask(now, Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REQUEST,
-		To:   m.peer,
+		To:   m.peer.name,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_RejoinRequest{
 			RejoinRequest: &pb.RejoinRequestPayload{Participant: wire.FromName(m.cfg.Local), KeyPackage: kp}}},
 	}, out)
@@ -233,10 +231,10 @@ func (m *Machine) onRejoinRequest(now time.Time, in *Inbound, out *Output) {
 	kp := in.Command.GetRejoinRequest().GetKeyPackage()
 	if len(kp) > 0 && bytes.Equal(kp, m.rot.admitted) {
 		// Asked again: a second commit would lock the peer out of the first.
-		m.answer(in, m.rot.welcome, out)
+		m.answers.answer(in, m.rot.welcome, out)
 		return
 	}
-	change := Change{Add: [][]byte{kp}, Subject: m.subj, Key: m.key}
+	change := Change{Add: [][]byte{kp}, Subject: m.peer.subject, Key: m.peer.key}
 	for _, mem := range m.cfg.MLS.Members() {
 		if !mem.Own {
 			change.Remove = append(change.Remove, mem.Leaf)
@@ -252,12 +250,12 @@ func (m *Machine) onRejoinRequest(now time.Time, in *Inbound, out *Output) {
 	m.rot.admitted = bytes.Clone(kp)
 	m.rot.welcome = Outbound{
 		Type:   pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REPLY,
-		To:     m.peer,
+		To:     m.peer.name,
 		Urgent: true,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_RejoinReply{
 			RejoinReply: &pb.RejoinReplyPayload{CommitId: m.rot.commitID + 1, MlsContent: welcome}}},
 	}
-	m.answer(in, m.rot.welcome, out)
+	m.answers.answer(in, m.rot.welcome, out)
 	m.announce(now, commit, true, out)
 	out.Rotated = true
 }
@@ -280,9 +278,9 @@ func (m *Machine) onRejoinReply(now time.Time, in *Inbound, out *Output) {
 	}
 	m.rot.commitID = reply.GetCommitId()
 	m.enteredEpoch(now)
-	ack := groupAck(m.peer)
+	ack := groupAck(m.peer.name)
 	ack.BareSource = true
-	m.answer(in, ack, out)
+	m.answers.answer(in, ack, out)
 	out.Rotated = true
 	m.alive(now, out)
 }
