@@ -16,9 +16,6 @@ const (
 	methodPing      = "ping"
 	methodCancelled = "notifications/cancelled"
 
-	// maxConcurrent bounds the requests of one session that run at the same
-	// time, in either role. Further ones are answered with an error at once.
-	maxConcurrent = 64
 	// maxQueued bounds the notifications that wait for their handler. When it is
 	// reached the session is not read any further.
 	maxQueued = 256
@@ -37,10 +34,9 @@ type ClientTransport struct {
 	finished chan struct{} // closed when the reader has ended
 
 	notes   chan mcpgo.JSONRPCNotification
-	slots   chan struct{} // one token per running request of the server
 	onNote  lateValue[func(mcpgo.JSONRPCNotification)]
 	onAsk   lateValue[transport.RequestHandler]
-	running inflight
+	running *inflight // requests of the server
 
 	mu      sync.Mutex
 	closed  bool
@@ -57,7 +53,7 @@ func NewClientTransport(conn Conn) *ClientTransport {
 		conn:     conn,
 		finished: make(chan struct{}),
 		notes:    make(chan mcpgo.JSONRPCNotification, maxQueued),
-		slots:    make(chan struct{}, maxConcurrent),
+		running:  newInflight(),
 		onNote:   newLateValue[func(mcpgo.JSONRPCNotification)](),
 		onAsk:    newLateValue[transport.RequestHandler](),
 		waiting:  make(map[string]chan *transport.JSONRPCResponse),
@@ -272,24 +268,21 @@ func (t *ClientTransport) ask(h Header, frame []byte) {
 		t.reply(h.ID, EmptyResult(h.ID))
 		return
 	}
-	select {
-	case t.slots <- struct{}{}:
-	default:
-		t.reply(h.ID, ErrorResponse(h.ID, CodeInternal, "client is busy"))
-		return
-	}
-	ctx, done, ok := t.running.begin(t.ctx, h.ID)
-	if !ok {
-		<-t.slots
-		t.reply(h.ID, ErrorResponse(h.ID, CodeInvalidRequest, "a request with this id is still running"))
+	ctx, end, err := t.running.begin(t.ctx, h.ID)
+	if err != nil {
+		code, text := CodeInvalidRequest, err.Error()
+		if errors.Is(err, errBusy) {
+			code, text = CodeInternal, "client is busy: "+text
+		}
+		t.reply(h.ID, ErrorResponse(h.ID, code, text))
 		return
 	}
 	t.wg.Go(func() {
-		defer func() { <-t.slots }()
-		defer done()
+		var reply func()
+		defer func() { end(reply) }()
 		answer := t.answer(ctx, h.ID, frame)
 		if ctx.Err() == nil { // else nobody waits for it
-			t.reply(h.ID, answer)
+			reply = func() { t.reply(h.ID, answer) }
 		}
 	})
 }

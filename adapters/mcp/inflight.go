@@ -2,38 +2,74 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
 
+// maxConcurrent bounds the requests of one session that run at the same time, in
+// either role, and as many answers again that are being sent. Further requests are
+// answered with an error at once.
+const maxConcurrent = 64
+
+var (
+	errBusy    = errors.New("too many requests at the same time")
+	errRunning = errors.New("a request with this id is still running")
+)
+
 // inflight knows the running requests of a peer, so that a cancellation that
-// arrives right behind its request still finds it. The zero value is ready; it is
-// safe for concurrent use.
+// arrives right behind its request still finds it. It is safe for concurrent use.
 type inflight struct {
+	running   chan struct{} // one token per running request
+	answering chan struct{} // one token per answer that is being sent
+
 	mu      sync.Mutex
 	cancels map[string]context.CancelFunc
 }
 
-// begin registers a request. ok is false if its id is taken; else done must be
-// called at its end.
-func (f *inflight) begin(parent context.Context, id []byte) (ctx context.Context, done func(), ok bool) {
+func newInflight() *inflight {
+	return &inflight{
+		running:   make(chan struct{}, maxConcurrent),
+		answering: make(chan struct{}, maxConcurrent),
+		cancels:   make(map[string]context.CancelFunc),
+	}
+}
+
+// begin registers a request. It fails with errBusy, or with errRunning if the id
+// is taken; else end must be called once with what sends the answer, or nil.
+//
+// end gives the id and the place of the request back before it sends: the peer
+// may use both as soon as it has the answer. It waits while too many answers are
+// being sent, so that a peer that does not read soon finds all places taken.
+func (f *inflight) begin(parent context.Context, id []byte) (ctx context.Context, end func(answer func()), err error) {
 	key := IDKey(id)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.cancels[key] != nil {
-		return nil, nil, false
+	select {
+	case f.running <- struct{}{}:
+	default:
+		return nil, nil, errBusy
 	}
-	if f.cancels == nil {
-		f.cancels = make(map[string]context.CancelFunc)
+	if f.cancels[key] != nil {
+		<-f.running
+		return nil, nil, errRunning
 	}
 	ctx, cancel := context.WithCancel(parent)
 	f.cancels[key] = cancel
-	return ctx, func() {
+	return ctx, func(answer func()) {
+		if answer != nil {
+			f.answering <- struct{}{}
+			defer func() { <-f.answering }()
+		}
 		cancel()
 		f.mu.Lock()
 		delete(f.cancels, key)
 		f.mu.Unlock()
-	}, true
+		<-f.running
+		if answer != nil {
+			answer()
+		}
+	}, nil
 }
 
 // cancel ends the context of a running request.

@@ -111,6 +111,7 @@ func TestServerRefuses(t *testing.T) {
 		// a cancellation right behind its request still finds it, and there is no answer
 		send(t, near, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1.0}}`)
 		<-w.cancelled
+		synctest.Wait() // without an answer nobody can know when its place is free
 		if h := exchange(t, near, `{"jsonrpc":"2.0","id":2,"method":"ping"}`); string(h.ID) != "2" {
 			t.Errorf("got %+v", h)
 		}
@@ -119,6 +120,22 @@ func TestServerRefuses(t *testing.T) {
 		}
 		if h := exchange(t, near, `{"jsonrpc":"2.0","id":3,"method":"ping"}`); string(h.ID) != "3" || h.Code != mcp.CodeInternal {
 			t.Errorf("request above the bound: got %+v", h)
+		}
+	})
+}
+
+// A client that has an answer may at once use the id and the place of its request.
+func TestAnswerFreesItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, _ := newWorld(t).listener.dial()
+		defer near.Close() //nolint:errcheck // in memory
+		for i := range 63 {
+			send(t, near, fmt.Sprintf(`{"jsonrpc":"2.0","id":"w%d","method":"tools/call","params":{"name":"wait"}}`, i))
+		}
+		for i := range 300 {
+			if h := exchange(t, near, `{"jsonrpc":"2.0","id":1,"method":"ping"}`); h.Failed {
+				t.Fatalf("ping %d: got %+v", i, h)
+			}
 		}
 	})
 }

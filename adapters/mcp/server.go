@@ -57,7 +57,7 @@ func Serve(ctx context.Context, l Listener, s *server.MCPServer) error {
 func ServeConn(ctx context.Context, conn Conn, s *server.MCPServer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	cs := newClientSession(conn)
-	h := &serverConn{conn: conn, mcp: s, session: cs, slots: make(chan struct{}, maxConcurrent)}
+	h := &serverConn{conn: conn, mcp: s, session: cs, running: newInflight()}
 	h.ctx = s.WithContext(ctx, cs)
 	defer h.close(cancel)
 	if err := s.RegisterSession(ctx, cs); err != nil {
@@ -74,8 +74,7 @@ type serverConn struct {
 	mcp     *server.MCPServer
 	session *clientSession
 	ctx     context.Context // of the handlers; ends with the session
-	slots   chan struct{}   // one token per running request
-	running inflight
+	running *inflight
 
 	handling, writing sync.WaitGroup
 }
@@ -129,27 +128,21 @@ func (h *serverConn) handle(frame []byte) {
 }
 
 func (h *serverConn) request(header Header, frame []byte) {
-	fail := func(code int, text string) {
+	ctx, end, err := h.running.begin(h.ctx, header.ID)
+	if err != nil {
+		code, text := CodeInvalidRequest, err.Error()
+		if errors.Is(err, errBusy) {
+			code, text = CodeInternal, "server is busy: "+text
+		}
 		h.session.respond(h.ctx, header.ID, ErrorResponse(header.ID, code, text))
-	}
-	select {
-	case h.slots <- struct{}{}:
-	default:
-		fail(CodeInternal, "server is busy: too many requests at the same time")
-		return
-	}
-	ctx, done, ok := h.running.begin(h.ctx, header.ID)
-	if !ok {
-		<-h.slots
-		fail(CodeInvalidRequest, "a request with this id is still running")
 		return
 	}
 	h.handling.Go(func() {
-		defer func() { <-h.slots }()
-		defer done()
+		var respond func()
+		defer func() { end(respond) }()
 		answer := h.guard(ctx, header.ID, frame)
 		if answer != nil && ctx.Err() == nil { // a cancelled request gets no answer
-			h.session.respond(h.ctx, header.ID, answer)
+			respond = func() { h.session.respond(h.ctx, header.ID, answer) }
 		}
 	})
 }
