@@ -101,10 +101,10 @@ func (d *leafDraft) unsigned() []byte {
 	case sourceCommit:
 		b = appendVec(b, d.parentHash)
 	}
-	return appendExtensions(b, d.extensions)
+	return encodeExtensions(b, d.extensions)
 }
 
-func appendExtensions(dst []byte, list []extension) []byte {
+func encodeExtensions(dst []byte, list []extension) []byte {
 	var b []byte
 	for _, e := range list {
 		b = appendVec(binary.BigEndian.AppendUint16(b, e.kind), e.data)
@@ -167,7 +167,7 @@ func (d *packDraft) bare(t testing.TB) []byte {
 	} else {
 		b = append(b, d.leaf.encode(t)...)
 	}
-	b = appendExtensions(b, d.extensions)
+	b = encodeExtensions(b, d.extensions)
 	return appendVec(b, mustSign(t, d.signer, d.label, b))
 }
 

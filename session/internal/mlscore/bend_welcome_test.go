@@ -117,7 +117,7 @@ func (d *welcomeDraft) groupInfo(t testing.TB) []byte {
 	if !d.noTree {
 		extensions = append(extensions, extension{kind: extRatchetTree, data: list})
 	}
-	b := appendExtensions(context, extensions)
+	b := encodeExtensions(context, extensions)
 	b = binary.BigEndian.AppendUint32(appendVec(b, tag), d.signer)
 	signature := d.signature
 	if signature == nil {
