@@ -294,7 +294,7 @@ func TestInflatedMetadata(t *testing.T) {
 func TestUnreliableFlood(t *testing.T) {
 	bubble(t, func(t *testing.T, nw *testnet.Network) {
 		a, b := pairUp(t, nw, session.Options{Delivery: session.Unreliable}, session.ListenOptions{})
-		for i := range 3000 {
+		for i := range 1500 {
 			send(t, a, fmt.Sprint(i))
 		}
 		synctest.Wait()

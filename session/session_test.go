@@ -93,6 +93,10 @@ var modes = map[string]struct {
 }
 
 func TestTalk(t *testing.T) {
+	n := 300
+	if testing.Short() {
+		n = 100
+	}
 	for mode, tc := range modes {
 		t.Run(mode, func(t *testing.T) {
 			bubble(t, func(t *testing.T, nw *testnet.Network) {
@@ -103,7 +107,7 @@ func TestTalk(t *testing.T) {
 				if a.Peer().Key() != b.Local().Key() || b.Peer().Key() != a.Local().Key() {
 					t.Errorf("peers %v, %v", a.Peer(), b.Peer())
 				}
-				for i := range 300 {
+				for i := range n {
 					text := fmt.Sprint("message ", i)
 					r := send(t, a, text)
 					expect(t, b, text)
@@ -400,7 +404,7 @@ func TestIdleSessionsLive(t *testing.T) {
 func TestBackPressure(t *testing.T) {
 	bubble(t, func(t *testing.T, nw *testnet.Network) {
 		a, b := pairUp(t, nw, session.Options{MaxRetries: 60}, session.ListenOptions{})
-		const n = 3000 // more than both windows hold
+		const n = 1400 // more than both windows hold: 1024 unread and 256 unacknowledged
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -408,7 +412,7 @@ func TestBackPressure(t *testing.T) {
 				send(t, a, fmt.Sprint(i))
 			}
 		}()
-		time.Sleep(10 * time.Second)
+		time.Sleep(1500 * time.Millisecond) // all is sent once more meanwhile
 		select {
 		case <-done:
 			t.Error("nothing held the sender back while nobody read")
