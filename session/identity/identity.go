@@ -67,3 +67,21 @@ var (
 	ErrSignature   = errors.New("identity: signature does not verify")
 	ErrPublicKey   = errors.New("identity: public key invalid")
 )
+
+// Further reasons for refusing a token, of identities that are not a shared
+// secret.
+var (
+	// ErrUntrusted is about a token that no key we trust has signed, or not
+	// with an algorithm that belongs to that key.
+	ErrUntrusted = errors.New("identity: token not signed by a key we trust: give the verifier the signer's public key")
+	// ErrNoKeys is about us: the keys to verify with cannot be read.
+	ErrNoKeys   = errors.New("identity: no keys to verify tokens with")
+	ErrAudience = errors.New("identity: token is for another audience: configure one audience on both sides, or none")
+	ErrIssuer   = errors.New("identity: token of another issuer: configure one issuer on both sides, or none here")
+	// ErrSubject is about a subject that is not allowed, or not for the key
+	// that signed the token.
+	ErrSubject = errors.New("identity: token names a subject it may not name")
+	// ErrNoPublicKey is about a token that carries no signature key, such as
+	// one of an identity provider that knows nothing of SLIM.
+	ErrNoPublicKey = errors.New("identity: token carries no signature key of its subject")
+)

@@ -6,7 +6,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 )
 
@@ -22,17 +27,47 @@ type p256Signer struct {
 	public []byte
 }
 
+// NewSigner makes a new P-256 signature key. Every provider needs one; most
+// make their own.
+func NewSigner() (Signer, error) { return newP256Signer() }
+
+// ParseSigner reads a P-256 private key from PEM, in PKCS #8 (RFC 5958) or
+// SEC 1 (RFC 5915) form. It is for tokens that somebody else mints for a key of
+// ours.
+func ParseSigner(text []byte) (Signer, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("identity: signature key is not PEM: make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		parsed, err = x509.ParseECPrivateKey(block.Bytes)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if err != nil || !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("identity: signature key is not a P-256 private key: make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`")
+	}
+	return signerOf(key)
+}
+
 func newP256Signer() (*p256Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("identity: make signature key: %w", err)
 	}
+	return signerOf(key)
+}
+
+func signerOf(key *ecdsa.PrivateKey) (*p256Signer, error) {
 	public, err := key.PublicKey.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("identity: encode public key: %w", err)
 	}
 	return &p256Signer{key: key, public: public}, nil
 }
+
+// Format writes "[redacted]" for every verb.
+func (s *p256Signer) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
 func (s *p256Signer) Public() []byte { return slices.Clone(s.public) }
 
@@ -92,6 +127,20 @@ func decompress(pub []byte) []byte {
 	x.FillBytes(point[1:33])
 	y.FillBytes(point[33:])
 	return point
+}
+
+// EncodePublicKey is the text of a public key in tokens: base64 with padding.
+func EncodePublicKey(pub []byte) string { return base64.StdEncoding.EncodeToString(pub) }
+
+// DecodePublicKey reads that text. It must be the one encoding of its bytes,
+// since peers compare texts with the key in the MLS leaf; the length must be
+// one that [VerifySignature] knows. The error is [ErrPublicKey].
+func DecodePublicKey(text string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || !knownKeySize(len(key)) || EncodePublicKey(key) != text {
+		return nil, ErrPublicKey
+	}
+	return key, nil
 }
 
 func knownKeySize(n int) bool {

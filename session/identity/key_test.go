@@ -6,7 +6,10 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -89,6 +92,76 @@ func BenchmarkVerifySignature(b *testing.B) {
 	for b.Loop() {
 		if err := VerifySignature(signer.public, msg, sig); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestParseSigner(t *testing.T) {
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8 := func(key any) []byte {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	}
+	sec1, err := x509.MarshalECPrivateKey(p256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		pem  []byte
+		ok   bool
+	}{
+		{"PKCS 8", pkcs8(p256), true},
+		{"SEC 1", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}), true},
+		{"P-384", pkcs8(p384), false},
+		{"no PEM", []byte("key"), false},
+		{"empty block", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY"}), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := ParseSigner(tt.pem)
+			if (err == nil) != tt.ok {
+				t.Fatalf("ok = %v, %v", err == nil, err)
+			}
+			if !tt.ok {
+				if !strings.Contains(err.Error(), "openssl") {
+					t.Errorf("error says not what to do: %v", err)
+				}
+				return
+			}
+			sig, err := s.Sign([]byte("m"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := VerifySignature(s.Public(), []byte("m"), sig); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestPublicKeyText(t *testing.T) {
+	s, err := NewSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := EncodePublicKey(s.Public())
+	if back, err := DecodePublicKey(text); err != nil || !bytes.Equal(back, s.Public()) {
+		t.Errorf("own text: %v", err)
+	}
+	for _, bad := range []string{"", "!", text[:len(text)-1], text + "\n", text[:8] + "\n" + text[8:], "AAAA"} {
+		if _, err := DecodePublicKey(bad); !errors.Is(err, ErrPublicKey) {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

@@ -111,3 +111,25 @@ func TestWriteAndCheckSecretFile(t *testing.T) {
 		t.Error("group-readable file passes")
 	}
 }
+
+func TestIdentityNeverPrintsItsSecret(t *testing.T) {
+	const text = "do-not-print-me-do-not-print-me-x"
+	p := holder(t, text)
+	config := struct {
+		Open   any
+		hidden *SharedSecret
+	}{p, p}
+	asHex, asDecimal := fmt.Sprintf("%x", text[:8]), strings.Trim(fmt.Sprint([]byte(text[:4])), "[]")
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+		for _, printed := range []string{fmt.Sprintf(verb, p), fmt.Sprintf(verb, *p), fmt.Sprintf(verb, config), fmt.Sprintf(verb, p.Signer())} {
+			for _, leak := range []string{text[:8], asHex, strings.ToUpper(asHex), asDecimal, "0x64, 0x6f"} {
+				if strings.Contains(printed, leak) {
+					t.Errorf("%s printed: %s", verb, printed)
+				}
+			}
+		}
+	}
+	if fmt.Sprintf("%+v", p.Signer()) != redacted {
+		t.Error("the signer prints itself")
+	}
+}

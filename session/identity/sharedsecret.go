@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ var rawURL = base64.RawURLEncoding.Strict()
 // SharedSecret is the identity of an app among apps that hold one secret. It
 // fits development and closed networks: every holder can claim any subject.
 type SharedSecret struct {
-	key     []byte
+	secret  Secret
 	subject string
 	claims  string // encoded
 	signer  *p256Signer
@@ -64,9 +65,9 @@ func NewSharedSecret(s Secret, base string) (*SharedSecret, error) {
 	if err != nil {
 		return nil, err
 	}
-	claims := `{"pubkey":"` + base64.StdEncoding.EncodeToString(signer.public) + `"}`
+	claims := `{"pubkey":"` + EncodePublicKey(signer.public) + `"}`
 	return &SharedSecret{
-		key:     s.Reveal(),
+		secret:  s,
 		subject: base + "_" + randomSuffix(),
 		claims:  rawURL.EncodeToString([]byte(claims)),
 		signer:  signer,
@@ -102,6 +103,9 @@ func randomSuffix() string {
 	return string(suffix)
 }
 
+// Format writes the subject for every verb, never the secret.
+func (p *SharedSecret) Format(f fmt.State, _ rune) { io.WriteString(f, "shared secret of "+p.subject) }
+
 // Subject is the base name with the random suffix.
 func (p *SharedSecret) Subject() string { return p.subject }
 
@@ -136,7 +140,7 @@ func (p *SharedSecret) mint(issued int64, nonce [nonceSize]byte) string {
 }
 
 func (p *SharedSecret) mac(signed []byte) (sum [sha256.Size]byte) {
-	h := hmac.New(sha256.New, p.key)
+	h := hmac.New(sha256.New, p.secret.value())
 	h.Write(signed)
 	h.Sum(sum[:0])
 	return sum
@@ -215,8 +219,7 @@ func checkAge(issued, now int64) error {
 	return nil
 }
 
-// decodeClaims returns the public key. The key's text must be the one encoding
-// of its bytes, since peers compare texts with the key in the MLS leaf.
+// decodeClaims returns the public key.
 func decodeClaims(claims string) ([]byte, error) {
 	if strings.ContainsAny(claims, "\r\n") { // which the decoder would skip
 		return nil, ErrMalformed
@@ -234,8 +237,8 @@ func decodeClaims(claims string) ([]byte, error) {
 	if err := json.Unmarshal(members["pubkey"], &text); err != nil {
 		return nil, ErrMalformed
 	}
-	key, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || !knownKeySize(len(key)) || base64.StdEncoding.EncodeToString(key) != text {
+	key, err := DecodePublicKey(text)
+	if err != nil {
 		return nil, ErrMalformed
 	}
 	return key, nil
