@@ -28,6 +28,7 @@ type AppOptions struct {
 	Endpoint string // of the node: "http://127.0.0.1:port" or "ws://127.0.0.1:port"
 	Name     string // "organisation/namespace/app"
 	Secret   string // default [Secret]
+	JWT      *JWT   // identity instead of the shared secret
 	Accept   Accept // default Nothing
 	ReplyTo  bool   // echo with publish_to, which names the sender, instead of publish
 	Strict   bool   // connect from a configuration file: the link must have a header MAC
@@ -36,6 +37,20 @@ type AppOptions struct {
 	LogLevel string // default "warn"
 
 	StartTimeout time.Duration // until connected and subscribed; default 30 s
+}
+
+// JWT is an identity that signs its own tokens, and the trust in those of peers. The library takes tokens without the wanted issuer
+// and audience for good, too, and gives them an hour to live whatever it is told.
+type JWT struct {
+	Algorithm    string   `json:"algorithm"`     // "HS256", "ES256", "EdDSA", ..
+	SignKey      string   `json:"sign_key"`      // the secret of an HS algorithm, else a private key in PEM (PKCS #8)
+	VerifyKey    string   `json:"verify_key"`    // the secret, or the public key of peers
+	VerifyFormat string   `json:"verify_format"` // "pem" (also for a secret), "jwk" or "jwks"
+	Subject      string   `json:"subject"`       // without one the application has no id
+	Issuer       string   `json:"issuer"`
+	Audience     []string `json:"audience"`
+	WantIssuer   string   `json:"want_issuer"`
+	WantAudience []string `json:"want_audience"`
 }
 
 // App is a running genuine application, subscribed to its own name.
@@ -66,6 +81,9 @@ func (p Peers) TryApp(t testing.TB, k Kind, o AppOptions) (*App, error) {
 	options := map[string]any{
 		"endpoint": o.Endpoint, "name": o.Name, "secret": orDefault(o.Secret, Secret), "accept": o.Accept,
 		"strict": o.Strict, "pqc": o.PQC, "log_level": orDefault(o.LogLevel, "warn"),
+	}
+	if o.JWT != nil {
+		options["jwt"] = o.JWT
 	}
 	if o.ReplyTo {
 		options["reply"] = "publish_to"

@@ -316,9 +316,32 @@ async function acceptSessions(app, echo) {
   }
 }
 
+// createApp gives the application the identity of its options: the shared secret, or tokens that it signs itself.
+function createApp(service, { name, secret, jwt }) {
+  if (!jwt) return service.createAppWithSecret(nameOf(name), secret);
+  const key = (text, format) => ({
+    algorithm: sb.JwtAlgorithm[jwt.algorithm === 'EdDSA' ? 'EdDsa' : jwt.algorithm[0] + jwt.algorithm.slice(1).toLowerCase()],
+    format: sb.JwtKeyFormat[{ pem: 'Pem', jwk: 'Jwk', jwks: 'Jwks' }[format]],
+    key: new sb.JwtKeyData.Data({ value: text }),
+  });
+  const claims = (issuer, audience, subject) => ({
+    issuer: issuer || undefined,
+    audience: audience?.length ? audience : undefined,
+    subject: subject || undefined,
+    duration: 3600 * 1000,
+  });
+  const signing = new sb.JwtKeyType.Encoding({ key: key(jwt.sign_key, 'pem') });
+  const verifying = new sb.JwtKeyType.Decoding({ key: key(jwt.verify_key, jwt.verify_format || 'pem') });
+  return service.createApp(
+    nameOf(name),
+    new sb.IdentityProviderConfig.Jwt({ config: { key: signing, ...claims(jwt.issuer, jwt.audience, jwt.subject) } }),
+    new sb.IdentityVerifierConfig.Jwt({ config: { key: verifying, ...claims(jwt.want_issuer, jwt.want_audience) } }),
+  );
+}
+
 async function runApp(options) {
   const [service, connection] = await connect(options);
-  const app = service.createAppWithSecret(nameOf(options.name), options.secret);
+  const app = createApp(service, options);
   await app.subscribeAsync(app.name(), connection);
   if (options.accept === 'echo') acceptSessions(app, options.reply || 'publish');
   if (options.accept === 'drive') acceptSessions(app, '');

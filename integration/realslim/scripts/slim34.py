@@ -335,9 +335,33 @@ async def accept_sessions(app, echo):
         spawn(session.read())
 
 
+def create_app(service, options):
+    """Gives the application the identity of its options: the shared secret, or tokens that it signs itself."""
+    name = name_of(options["name"])
+    jwt = options.get("jwt")
+    if not jwt:
+        return service.create_app_with_secret(name, options["secret"])
+
+    def key(text, form):
+        algorithm = "ED_DSA" if jwt["algorithm"] == "EdDSA" else jwt["algorithm"]
+        data = sb.JwtKeyData.DATA(value=text)
+        return sb.JwtKeyConfig(algorithm=sb.JwtAlgorithm[algorithm], format=sb.JwtKeyFormat[form.upper()], key=data)
+
+    signing = sb.JwtKeyType.ENCODING(key=key(jwt["sign_key"], "pem"))
+    verifying = sb.JwtKeyType.DECODING(key=key(jwt["verify_key"], jwt["verify_format"] or "pem"))
+    own = {"audience": jwt["audience"] or None, "issuer": jwt["issuer"] or None, "subject": jwt["subject"] or None}
+    wanted = {"audience": jwt["want_audience"] or None, "issuer": jwt["want_issuer"] or None, "subject": None}
+    hour = timedelta(hours=1)
+    return service.create_app(
+        name,
+        sb.IdentityProviderConfig.JWT(config=sb.ClientJwtAuth(key=signing, duration=hour, **own)),
+        sb.IdentityVerifierConfig.JWT(config=sb.JwtAuth(key=verifying, duration=hour, **wanted)),
+    )
+
+
 async def run_app(options):
     service, connection = await connect(options)
-    app = service.create_app_with_secret(name_of(options["name"]), options["secret"])
+    app = create_app(service, options)
     await app.subscribe_async(app.name(), connection)
     if options["accept"] == "echo":
         spawn(accept_sessions(app, options.get("reply") or "publish"))
