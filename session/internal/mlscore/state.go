@@ -126,7 +126,7 @@ func (r *reader) epoch(s *suite) (*epoch, error) {
 		*s = r.secret()
 	}
 	e.messages = readSecretTree(r.sub(maxMessage), t.width())
-	if err != nil || r.bad || e.messages == nil {
+	if err != nil || r.bad || e.messages == nil || t.validateUnmerged() != nil {
 		return nil, fail(ErrMalformed, "saved group")
 	}
 	return e, nil

@@ -204,11 +204,7 @@ func (t *tree) filteredPath(i uint32) []pathStep {
 	var path []pathStep
 	child := 2 * i
 	for _, x := range directPath(child, t.width()) {
-		copath := left(x)
-		if copath == child {
-			copath = right(x)
-		}
-		if !t.empty(copath) {
+		if copath := sibling(child, t.width()); !t.empty(copath) {
 			path = append(path, pathStep{node: x, copath: copath})
 		}
 		child = x

@@ -48,24 +48,6 @@ func directPath(x, leaves uint32) []uint32 {
 	return path
 }
 
-// copath returns the sibling of x and of each node of its direct path but the
-// root. Entry i is the child of entry i of the direct path that is not above x.
-func copath(x, leaves uint32) []uint32 {
-	top := root(leaves)
-	path := make([]uint32, 0, level(top)-level(x))
-	for ; x != top; x = parent(x, leaves) {
-		path = append(path, sibling(x, leaves))
-	}
-	return path
-}
-
-// commonAncestor returns the lowest node that has both x and y in its subtree,
-// which may be one of them.
-func commonAncestor(x, y uint32) uint32 {
-	k := max(level(x), level(y), bits.Len32(x^y)-1)
-	return x>>(k+1)<<(k+1) | 1<<k - 1
-}
-
 // inSubtree reports whether x is node or below it.
 func inSubtree(x, node uint32) bool {
 	k := level(node)

@@ -45,18 +45,14 @@ func TestTreePaths(t *testing.T) {
 		above := make([][]uint32, nodeWidth(leaves)) // each node and all above it
 		for x := range nodeWidth(leaves) {
 			above[x] = []uint32{x}
-			var path, beside []uint32
+			var path []uint32
 			for y := x; y != root(leaves); {
-				beside = append(beside, sibling(y, leaves))
 				y = parent(y, leaves)
 				path = append(path, y)
 			}
 			above[x] = append(above[x], path...)
 			if got := directPath(x, leaves); !slices.Equal(got, path) {
 				t.Errorf("%d leaves: direct path of %d is %v, want %v", leaves, x, got, path)
-			}
-			if got := copath(x, leaves); !slices.Equal(got, beside) {
-				t.Errorf("%d leaves: copath of %d is %v, want %v", leaves, x, got, beside)
 			}
 		}
 		if top := root(leaves); parent(top, leaves) != top {
@@ -78,10 +74,6 @@ func checkPairs(t *testing.T, x uint32, above [][]uint32) {
 		}
 		if level(y) == 0 && (first <= y/2 && y/2 <= last) != below {
 			t.Errorf("range of %d is %d..%d, leaf %d", x, first, last, y/2)
-		}
-		i := slices.IndexFunc(above[x], func(z uint32) bool { return slices.Contains(above[y], z) })
-		if got, want := commonAncestor(x, y), above[x][i]; got != want {
-			t.Errorf("common ancestor of %d and %d is %d, want %d", x, y, got, want)
 		}
 	}
 }

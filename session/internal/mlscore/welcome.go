@@ -2,6 +2,7 @@ package mls
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"encoding/binary"
 	"slices"
 )
@@ -329,7 +330,7 @@ func (j *joiner) finish() (*Group, error) {
 		}
 	}
 	j.schedule.derive(&j.how.psk, &j.info.context)
-	if !bytes.Equal(j.schedule.tag[:], j.info.confirmation) {
+	if !hmac.Equal(j.schedule.tag[:], j.info.confirmation) {
 		keys.wipeUnless(nil)
 		return nil, fail(ErrSignature, "confirmation tag")
 	}
