@@ -188,6 +188,7 @@ type messageDraft struct {
 	kind            uint8
 	aad             []byte
 
+	head       []byte // instead of group id, epoch and kind, if not nil
 	content    []byte // encoded content
 	signature  []byte // nil: the right one
 	tag        []byte // confirmation tag behind it, if not nil
@@ -234,6 +235,9 @@ func draftMessage(t testing.TB, from *Group, text string, ahead uint32) *message
 
 // senderHead is the SenderDataAAD that the message's head stands for.
 func (d *messageDraft) senderHead() []byte {
+	if d.head != nil {
+		return d.head
+	}
 	b := binary.BigEndian.AppendUint64(appendVec(nil, d.groupID), d.epoch)
 	return append(b, d.kind)
 }

@@ -54,6 +54,7 @@ type leafDraft struct {
 	credType                    uint16
 	credential                  []byte
 	caps                        capabilities
+	rawCaps                     []byte // instead of caps, if not nil
 	source                      uint8
 	lifetime                    Lifetime
 	parentHash                  []byte
@@ -87,11 +88,10 @@ func draftLeaf(l *leafNode, signer Signer, groupID []byte, index uint32) leafDra
 func (d *leafDraft) unsigned() []byte {
 	b := appendVec(appendVec(nil, d.encryptionKey), d.signatureKey)
 	b = appendVec(binary.BigEndian.AppendUint16(b, d.credType), d.credential)
-	for _, list := range [][]uint16{d.caps.versions, d.caps.suites, d.caps.extensions, d.caps.proposals, d.caps.credentials} {
-		b = appendLength(b, 2*len(list))
-		for _, v := range list {
-			b = binary.BigEndian.AppendUint16(b, v)
-		}
+	if d.rawCaps != nil {
+		b = append(b, d.rawCaps...)
+	} else {
+		b = append(b, d.caps.encode()...)
 	}
 	b = append(b, d.source)
 	switch d.source {
@@ -104,18 +104,34 @@ func (d *leafDraft) unsigned() []byte {
 	return encodeExtensions(b, d.extensions)
 }
 
+func (c *capabilities) encode() (b []byte) {
+	for _, list := range [][]uint16{c.versions, c.suites, c.extensions, c.proposals, c.credentials} {
+		b = appendLength(b, 2*len(list))
+		for _, v := range list {
+			b = binary.BigEndian.AppendUint16(b, v)
+		}
+	}
+	return b
+}
+
 func encodeExtensions(dst []byte, list []extension) []byte {
-	var b []byte
+	return appendVec(dst, encodeExtensionList(list))
+}
+
+// encodeExtensionList is the content of the vector.
+func encodeExtensionList(list []extension) (b []byte) {
 	for _, e := range list {
 		b = appendVec(binary.BigEndian.AppendUint16(b, e.kind), e.data)
 	}
-	return appendVec(dst, b)
+	return b
 }
 
-func (d *leafDraft) encode(t testing.TB) []byte {
+func (d *leafDraft) encode(t testing.TB) []byte { return d.sign(t, d.unsigned()) }
+
+// sign completes a LeafNode whose encoding a test has changed.
+func (d *leafDraft) sign(t testing.TB, unsigned []byte) []byte {
 	t.Helper()
-	b := d.unsigned()
-	return appendVec(b, mustSign(t, d.signer, d.label, slices.Concat(b, d.place)))
+	return appendVec(unsigned, mustSign(t, d.signer, d.label, slices.Concat(unsigned, d.place)))
 }
 
 // leaf is the draft as a leaf for a tree; it need not be valid.
@@ -138,6 +154,7 @@ type packDraft struct {
 	leaf               leafDraft
 	rawLeaf            []byte // instead of leaf, if not nil
 	extensions         []extension
+	rawExtensions      []byte // the vector instead of them, if not nil
 	signer             Signer
 	label              string
 	pending            *Pending // private keys of the unchanged draft
@@ -167,7 +184,11 @@ func (d *packDraft) bare(t testing.TB) []byte {
 	} else {
 		b = append(b, d.leaf.encode(t)...)
 	}
-	b = encodeExtensions(b, d.extensions)
+	if d.rawExtensions != nil {
+		b = append(b, d.rawExtensions...)
+	} else {
+		b = encodeExtensions(b, d.extensions)
+	}
 	return appendVec(b, mustSign(t, d.signer, d.label, b))
 }
 

@@ -24,11 +24,13 @@ type welcomeDraft struct {
 
 	contextVersion uint16
 	context        groupContext // without the tree hash
+	rawContext     []byte       // instead of its encoding, if not nil
 	treeHash       []byte       // nil: the right one
 	tree           *tree
 	list           []byte // ratchet_tree instead of the tree, if not nil
 	noTree         bool
 	extensions     []extension // beside ratchet_tree
+	extensionTail  []byte      // behind the last one, in the vector
 	tag            []byte      // nil: the right one
 	signer         uint32
 	signerKey      Signer
@@ -117,7 +119,10 @@ func (d *welcomeDraft) groupInfo(t testing.TB) []byte {
 	if !d.noTree {
 		extensions = append(extensions, extension{kind: extRatchetTree, data: list})
 	}
-	b := encodeExtensions(context, extensions)
+	if d.rawContext != nil {
+		context = d.rawContext
+	}
+	b := appendVec(context, append(encodeExtensionList(extensions), d.extensionTail...))
 	b = binary.BigEndian.AppendUint32(appendVec(b, tag), d.signer)
 	signature := d.signature
 	if signature == nil {
