@@ -40,6 +40,7 @@ type harness struct {
 
 func newHarness(t testing.TB, cfg Config) *harness {
 	t.Helper()
+	linktest.Watchdog(t)
 	n, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
-	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -57,22 +56,12 @@ type Options struct {
 	Node func(*slimnode.Config)
 }
 
-// MaxLife is how long a Network may live. In the time of a bubble it passes
-// within seconds.
-const MaxLife = 3 * time.Hour
-
-// New starts a node that listens in memory. It ends with the test. A test that
-// still runs after MaxLife panics, with the stacks of all goroutines: in a bubble
-// it would else wait until the timeout of the test binary for what never comes,
-// since heartbeats keep the clock going.
+// New starts a node that listens in memory. It ends with the test, which may
+// live for linktest.MaxLife.
 func New(t testing.TB, o Options) *Network {
 	t.Helper()
 	nw := &Network{t: t, opts: o}
-	watchdog := time.AfterFunc(MaxLife, func() {
-		debug.SetTraceback("all")
-		panic("testnet: " + t.Name() + " waits for what never comes")
-	})
-	t.Cleanup(func() { watchdog.Stop() }) // registered first: it runs when all else has ended
+	linktest.Watchdog(t)
 	nw.StartNode()
 	t.Cleanup(nw.StopNode)
 	return nw

@@ -36,6 +36,7 @@ type harness struct {
 
 func newHarness(t *testing.T, endpoint string, cfg ServerConfig) *harness {
 	t.Helper()
+	linktest.Watchdog(t)
 	h := &harness{
 		t: t, listener: linktest.Listen(), endpoint: endpoint,
 		accepted: make(chan *Conn, 16), served: make(chan error, 1),
@@ -134,7 +135,9 @@ func mustSend(t *testing.T, c *Conn, f *wire.Frame) {
 
 func mustRecv(t *testing.T, c *Conn) *wire.Frame {
 	t.Helper()
-	f, err := c.Recv(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	f, err := c.Recv(ctx)
 	if err != nil {
 		t.Fatalf("Recv: %v", err)
 	}
