@@ -97,12 +97,15 @@ func (h *harness) dial() *app {
 	return dialTo(h.t, "http://node:1", h.grpc)
 }
 
+// dialTo returns when the node has registered the link, so that links are numbered
+// in the order of the calls.
 func dialTo(t testing.TB, endpoint string, l *linktest.Listener) *app {
 	t.Helper()
 	c, err := link.Dial(context.Background(), endpoint, link.DialConfig{NetDial: l.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
+	synctest.Wait()
 	return &app{t: t, link: c}
 }
 
