@@ -49,6 +49,8 @@ var rules = []rule{
 	{path: "session/identity", ours: []string{"slimnode/name"}, why: "owns tokens; apps with a shared secret compile no JWT and no SPIFFE library"},
 	{path: "session/identity/internal/jws", ours: []string{"session/identity"}, third: []string{"github.com/golang-jwt/jwt/v5"}, why: "the only importer of the JWT library"},
 	{path: "session/identity/jwtid", ours: []string{"session/identity", "session/identity/internal/jws"}, why: "JWT identities"},
+	{path: "session/identity/spiffe", ours: []string{"session/identity", "session/identity/internal/jws"}, third: []string{"github.com/spiffe/go-spiffe"}, why: "SPIFFE identities"},
+	{path: "session/identity/spiffe/workloadtest", ours: []string{"session/identity/internal/jws"}, third: []string{"github.com/spiffe/go-spiffe", grpc}, why: "a fake agent for tests"},
 	{path: "session/internal/arq", pure: true, why: "windows are plain state"},
 	{path: "session/internal/control", ours: []string{"session/internal/arq", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, pure: true, why: "protocol machines are plain state; MLS comes through an interface"},
 	{path: "session/internal/mls", third: []string{"github.com/thomas-vilte/mls-go"}, pure: true, why: "owns MLS, the only importer of its library"},
@@ -59,7 +61,7 @@ var rules = []rule{
 	{path: "bridge/cmd/slimbridge", ours: []string{"bridge", "bridge/stdio", "adapters/mcp", "session", "session/identity", "slimnode", "slimnode/nodeconfig", "slimnode/name"}, third: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", zerolog, mcpGo, xsys}, why: "flags, environment and exit codes live here alone"},
 	{path: "bridge", ours: []string{"bridge/stdio", "adapters/mcp", "session", "session/identity", "slimnode/name"}, third: []string{zerolog, xsys}, why: "pairs a front with a session, no wire and no link"},
 	{path: "examples/...", ours: []string{"session", "session/identity", "adapters/mcp", "bridge", "slimnode", "slimnode/name"}, third: []string{mcpGo, zerolog}, why: "examples use what users may use"},
-	{path: "integration/...", ours: []string{"integration/...", "session", "session/identity", "session/identity/jwtid", "adapters/mcp", "adapters/mcp/gosdk", "bridge", "bridge/stdio", "slimnode", "slimnode/name", "slimnode/link", "slimnode/link/linktest", "slimnode/wire", "slimnode/wire/dataplanepb"}, third: []string{mcpGo, goSDK, zerolog, grpc, protobuf, websocket}, why: "tests"},
+	{path: "integration/...", ours: []string{"integration/...", "session", "session/identity", "session/identity/jwtid", "session/identity/spiffe", "session/identity/spiffe/workloadtest", "adapters/mcp", "adapters/mcp/gosdk", "bridge", "bridge/stdio", "slimnode", "slimnode/name", "slimnode/link", "slimnode/link/linktest", "slimnode/wire", "slimnode/wire/dataplanepb"}, third: []string{mcpGo, goSDK, zerolog, grpc, protobuf, websocket}, why: "tests"},
 }
 
 // impure is what pure packages may not import: whatever waits, locks, reads
