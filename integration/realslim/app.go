@@ -29,6 +29,7 @@ type AppOptions struct {
 	Name     string // "organisation/namespace/app"
 	Secret   string // default [Secret]
 	JWT      *JWT   // identity instead of the shared secret
+	SPIRE    *SPIRE // identity instead of the shared secret
 	Accept   Accept // default Nothing
 	ReplyTo  bool   // echo with publish_to, which names the sender, instead of publish
 	Strict   bool   // connect from a configuration file: the link must have a header MAC
@@ -51,6 +52,12 @@ type JWT struct {
 	Audience     []string `json:"audience"`
 	WantIssuer   string   `json:"want_issuer"`
 	WantAudience []string `json:"want_audience"`
+}
+
+// SPIRE is an identity from a SPIFFE Workload API.
+type SPIRE struct {
+	Socket   string   `json:"socket"`   // path
+	Audience []string `json:"audience"` // of all tokens; default "slim"
 }
 
 // App is a running genuine application, subscribed to its own name.
@@ -84,6 +91,9 @@ func (p Peers) TryApp(t testing.TB, k Kind, o AppOptions) (*App, error) {
 	}
 	if o.JWT != nil {
 		options["jwt"] = o.JWT
+	}
+	if o.SPIRE != nil {
+		options["spire"] = o.SPIRE
 	}
 	if o.ReplyTo {
 		options["reply"] = "publish_to"

@@ -316,8 +316,13 @@ async function acceptSessions(app, echo) {
   }
 }
 
-// createApp gives the application the identity of its options: the shared secret, or tokens that it signs itself.
-function createApp(service, { name, secret, jwt }) {
+// createApp gives the application the identity of its options: the shared secret, tokens that it signs itself, or those of SPIRE.
+function createApp(service, { name, secret, jwt, spire }) {
+  if (spire) {
+    const audience = spire.audience?.length ? spire.audience : ['slim'];
+    const config = { socketPath: spire.socket, targetSpiffeId: undefined, jwtAudiences: audience, trustDomains: [] };
+    return service.createApp(nameOf(name), new sb.IdentityProviderConfig.Spire({ config }), new sb.IdentityVerifierConfig.Spire({ config }));
+  }
   if (!jwt) return service.createAppWithSecret(nameOf(name), secret);
   const key = (text, format) => ({
     algorithm: sb.JwtAlgorithm[jwt.algorithm === 'EdDSA' ? 'EdDsa' : jwt.algorithm[0] + jwt.algorithm.slice(1).toLowerCase()],

@@ -336,8 +336,12 @@ async def accept_sessions(app, echo):
 
 
 def create_app(service, options):
-    """Gives the application the identity of its options: the shared secret, or tokens that it signs itself."""
+    """Gives the application the identity of its options: the shared secret, tokens that it signs itself, or those of SPIRE."""
     name = name_of(options["name"])
+    if spire := options.get("spire"):
+        audience = spire["audience"] or ["slim"]
+        config = sb.SpireConfig(socket_path=spire["socket"], target_spiffe_id=None, jwt_audiences=audience, trust_domains=[])
+        return service.create_app(name, sb.IdentityProviderConfig.SPIRE(config=config), sb.IdentityVerifierConfig.SPIRE(config=config))
     jwt = options.get("jwt")
     if not jwt:
         return service.create_app_with_secret(name, options["secret"])
