@@ -195,7 +195,8 @@ type messageDraft struct {
 	padding    []byte
 	inner      []byte // instead of the three above, if not nil
 	ciphertext []byte // instead of the encrypted inner, if not nil
-	tail       []byte // of the sender data
+	tail       []byte // behind the sender data
+	senderData []byte // in clear, instead of what follows and tail, if not nil
 
 	sender     uint32
 	generation uint32
@@ -242,23 +243,29 @@ func (d *messageDraft) senderHead() []byte {
 	return append(b, d.kind)
 }
 
+func or(b, otherwise []byte) []byte {
+	if b == nil {
+		return otherwise
+	}
+	return b
+}
+
+// tbs is the FramedContentTBS.
+func (d *messageDraft) tbs() []byte {
+	b := appendVec(header(version10, d.signFormat), d.groupID)
+	b = append(binary.BigEndian.AppendUint64(b, d.epoch), senderMember)
+	b = binary.BigEndian.AppendUint32(b, d.sender)
+	b = append(appendVec(b, or(d.signedAAD, d.aad)), d.kind)
+	return slices.Concat(b, d.content, d.signed)
+}
+
 func (d *messageDraft) encode(t testing.TB) []byte {
 	t.Helper()
-	or := func(b, otherwise []byte) []byte {
-		if b == nil {
-			return otherwise
-		}
-		return b
-	}
 	head := d.senderHead()
 	contentHead := appendVec(slices.Clone(head), d.aad)
 	signature := d.signature
 	if signature == nil {
-		tbs := append(header(version10, d.signFormat), appendVec(nil, d.groupID)...)
-		tbs = append(binary.BigEndian.AppendUint64(tbs, d.epoch), senderMember)
-		tbs = binary.BigEndian.AppendUint32(tbs, d.sender)
-		tbs = append(appendVec(tbs, or(d.signedAAD, d.aad)), d.kind)
-		signature = mustSign(t, d.signer, d.label, slices.Concat(tbs, d.content, d.signed))
+		signature = mustSign(t, d.signer, d.label, d.tbs())
 	}
 	inner := d.inner
 	if inner == nil {
@@ -276,7 +283,7 @@ func (d *messageDraft) encode(t testing.TB) []byte {
 	}
 	plain := binary.BigEndian.AppendUint32(nil, d.sender)
 	plain = binary.BigEndian.AppendUint32(plain, d.generation)
-	plain = slices.Concat(plain, d.guard[:], d.tail)
+	plain = or(d.senderData, slices.Concat(plain, d.guard[:], d.tail))
 	dataKey, dataNonce := senderDataKey(d.senderKey, ciphertext)
 	senderData := aeadSeal(nil, &dataKey, &dataNonce, plain, or(d.senderAAD, head))
 	return slices.Concat(header(d.version, d.format), contentHead, appendVec(nil, senderData), appendVec(nil, ciphertext))

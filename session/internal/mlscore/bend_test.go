@@ -174,8 +174,8 @@ func (p *person) draftPack(t testing.TB) *packDraft {
 	}
 }
 
-// bare is the KeyPackage without the header of MLSMessage.
-func (d *packDraft) bare(t testing.TB) []byte {
+// unsigned is the KeyPackage without its signature.
+func (d *packDraft) unsigned(t testing.TB) []byte {
 	t.Helper()
 	b := binary.BigEndian.AppendUint16(nil, d.packVersion)
 	b = appendVec(binary.BigEndian.AppendUint16(b, d.suite), d.initKey)
@@ -185,10 +185,15 @@ func (d *packDraft) bare(t testing.TB) []byte {
 		b = append(b, d.leaf.encode(t)...)
 	}
 	if d.rawExtensions != nil {
-		b = append(b, d.rawExtensions...)
-	} else {
-		b = encodeExtensions(b, d.extensions)
+		return append(b, d.rawExtensions...)
 	}
+	return encodeExtensions(b, d.extensions)
+}
+
+// bare is the KeyPackage without the header of MLSMessage.
+func (d *packDraft) bare(t testing.TB) []byte {
+	t.Helper()
+	b := d.unsigned(t)
 	return appendVec(b, mustSign(t, d.signer, d.label, b))
 }
 
