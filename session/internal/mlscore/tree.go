@@ -234,18 +234,34 @@ func (t *tree) append(dst []byte) []byte {
 	for end > 0 && t.nodes[end-1].blank() {
 		end--
 	}
-	var list []byte
+	size := 0
+	for _, n := range t.nodes[:end] {
+		size += n.size()
+	}
+	dst = appendLength(slices.Grow(dst, vecSize(size)), size)
 	for _, n := range t.nodes[:end] {
 		switch {
 		case n.leaf != nil:
-			list = append(append(list, 1, nodeLeaf), n.leaf.raw...)
+			dst = append(append(dst, 1, nodeLeaf), n.leaf.raw...)
 		case n.parent != nil:
-			list = n.parent.append(append(list, 1, nodeParent))
+			dst = n.parent.append(append(dst, 1, nodeParent))
 		default:
-			list = append(list, 0)
+			dst = append(dst, 0)
 		}
 	}
-	return appendVec(dst, list)
+	return dst
+}
+
+// size is how long the node is in a ratchet_tree, where a blank one is a byte.
+func (n node) size() int {
+	switch p := n.parent; {
+	case n.leaf != nil:
+		return 2 + len(n.leaf.raw)
+	case p != nil:
+		return 2 + vecSize(len(p.encryptionKey)) + vecSize(len(p.parentHash)) + vecSize(4*len(p.unmerged))
+	default:
+		return 1
+	}
 }
 
 // Values of NodeType in a ratchet_tree.

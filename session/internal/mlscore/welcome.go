@@ -80,12 +80,17 @@ func readWelcome(message []byte) (*welcome, error) {
 	return w, nil
 }
 
+// infoRest is more than a GroupInfo has beside context and tree, and its AEAD
+// tag: it is encrypted where it stands.
+const infoRest = 256
+
 // makeWelcome lets the added members in.
 func (m *making) makeWelcome(context *groupContext, s *schedule) ([]byte, error) {
-	info := context.encode()
-	extensions := binary.BigEndian.AppendUint16(nil, extRatchetTree)
-	extensions = appendVec(extensions, m.tree.append(nil))
-	info = appendVec(info, extensions)
+	tree := m.tree.append(nil)
+	info := slices.Grow(context.encode(), len(tree)+infoRest)
+	info = appendLength(info, 2+vecSize(len(tree))) // of the extensions
+	info = binary.BigEndian.AppendUint16(info, extRatchetTree)
+	info = appendVec(info, tree)
 	info = appendVec(info, s.tag[:])
 	info = binary.BigEndian.AppendUint32(info, m.self)
 	signature, err := sign(m.config.Signer, "GroupInfoTBS", info)
@@ -93,7 +98,8 @@ func (m *making) makeWelcome(context *groupContext, s *schedule) ([]byte, error)
 		return nil, err
 	}
 	key, nonce := welcomeKey(&s.welcome)
-	sealedInfo := aeadSeal(nil, &key, &nonce, appendVec(info, signature), nil)
+	info = appendVec(info, signature)
+	sealedInfo := aeadSeal(info[:0], &key, &nonce, info, nil)
 	clear(key[:])
 	var entries []byte
 	for n, k := range m.change.packs {
