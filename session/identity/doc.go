@@ -3,7 +3,9 @@
 // A [Provider] mints identity tokens and signs with the app's key; a
 // [Verifier] checks tokens. A token names its subject and carries the public
 // key that signs the subject's control messages and its MLS leaf.
-// [SharedSecret] is both: every holder of one secret trusts every other.
+// [SharedSecret] is both: every holder of one secret trusts every other. Package
+// jwtid has identities that are JWTs, package spiffe those of a SPIFFE Workload
+// API; apps that import neither compile neither library.
 //
 //	secret, err := identity.ReadSecretFile("slim.secret")
 //	me, err := identity.NewSharedSecret(secret, "org/ns/app")

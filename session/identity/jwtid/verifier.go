@@ -1,6 +1,7 @@
 package jwtid
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -158,7 +159,7 @@ func (v *Verifier) check(token string, keys []*jws.Key) (checked, error) {
 	if err != nil {
 		return checked{}, err
 	}
-	if err := errors.Join(v.checkIssuer(t.Claims), v.checkAudience(t.Claims), v.checkSubject(subject, key)); err != nil {
+	if err := cmp.Or(v.checkIssuer(t.Claims), v.checkAudience(t.Claims), v.checkSubject(subject, key)); err != nil {
 		return checked{}, err
 	}
 	public, err := publicKey(t.Claims)
