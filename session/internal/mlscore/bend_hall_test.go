@@ -148,4 +148,10 @@ func (v *invitation) accept(t *testing.T, d *bentWelcome) *Group {
 	return g
 }
 
-func (p *Pending) bytes() []byte { return slices.Concat(p.init, p.enc, p.pack.raw) }
+// bytes is all that a Pending holds; nothing once it is used up.
+func (p *Pending) bytes() []byte {
+	if p.pack == nil {
+		return nil
+	}
+	return slices.Concat(p.init, p.enc, p.pack.raw)
+}

@@ -9,32 +9,35 @@ import (
 
 // bentWelcome is a Welcome for one key package, bent like a bentCommit.
 type bentWelcome struct {
-	suite   *suite
-	pack    *keyPackage
-	context groupContext
-	tree    []byte // the ratchet_tree extension; nil: none
-	signer  Signer
-	leaf    uint32 // of the signer
-	joiner  secret
-	path    []byte // nil: none
-	psks    []byte // encoded PreSharedKeyIDs
+	suite     *suite
+	wireSuite Suite // of the Welcome
+	pack      *keyPackage
+	context   groupContext
+	tree      []byte // the ratchet_tree extension; nil: none
+	signer    Signer
+	leaf      uint32 // of the signer
+	joiner    secret
+	path      []byte // nil: none
+	psks      []byte // encoded PreSharedKeyIDs
 
 	// Bends; nil is none.
-	ref         []byte
-	wireSuite   Suite
-	bendInfo    func([]byte) []byte // the GroupInfo before it is signed
-	bendTag     func([]byte) []byte
-	bendWelcome func(*secret)       // the welcome secret
-	bendPlain   func([]byte) []byte // the GroupSecrets
-	bendContext func([]byte) []byte // what the GroupSecrets are bound to
-	bendSealed  func(*sealed)
-	initKey     []byte // whom the GroupSecrets are encrypted to
+	ref            []byte
+	noEntry        bool
+	more           []extension         // of the GroupInfo
+	bendSealedInfo func([]byte) []byte // the encrypted GroupInfo
+	bendInfo       func([]byte) []byte // the GroupInfo before it is signed
+	bendTag        func([]byte) []byte
+	bendWelcome    func(*secret)       // the welcome secret
+	bendPlain      func([]byte) []byte // the GroupSecrets
+	bendContext    func([]byte) []byte // what the GroupSecrets are bound to
+	bendSealed     func(*sealed)
+	initKey        []byte // whom the GroupSecrets are encrypted to
 }
 
 // welcome drafts the Welcome of a commit that was encoded.
 func (d *bentCommit) welcome(k *keyPackage) *bentWelcome {
 	w := &bentWelcome{
-		suite: d.from.suite, pack: k, context: d.context, tree: treeBytes(d.tree.nodes),
+		suite: d.from.suite, wireSuite: d.from.suite.id, pack: k, context: d.context, tree: treeBytes(d.tree.nodes),
 		signer: d.from.config.Signer, leaf: d.from.self, joiner: d.joiner,
 	}
 	for n, p := range slices.DeleteFunc(slices.Clone(d.list), func(p *proposal) bool { return p.kind != proposalAdd }) {
@@ -65,9 +68,9 @@ func (w *bentWelcome) encode(t testing.TB) []byte {
 	if w.bendTag != nil {
 		tag = w.bendTag(tag)
 	}
-	var extensions []extension
+	extensions := slices.Clone(w.more)
 	if w.tree != nil {
-		extensions = []extension{{extRatchetTree, w.tree}}
+		extensions = append(extensions, extension{extRatchetTree, w.tree})
 	}
 	info := encodeExtensions(w.context.encode(), extensions)
 	info = binary.BigEndian.AppendUint32(appendVec(info, tag), w.leaf)
@@ -79,12 +82,22 @@ func (w *bentWelcome) encode(t testing.TB) []byte {
 	}
 	key, nonce := welcomeKey(&s.welcome)
 	sealedInfo := aeadSeal(nil, &key, &nonce, appendVec(info, mustSign(t, w.signer, "GroupInfoTBS", info)), nil)
-	id := w.suite.id
-	if w.wireSuite != 0 {
-		id = w.wireSuite
+	if w.bendSealedInfo != nil {
+		sealedInfo = w.bendSealedInfo(sealedInfo)
 	}
-	out := binary.BigEndian.AppendUint16(header(version10, formatWelcome), uint16(id))
-	return appendVec(appendVec(out, w.entry(t, sealedInfo)), sealedInfo)
+	out := binary.BigEndian.AppendUint16(header(version10, formatWelcome), uint16(w.wireSuite))
+	var entry []byte
+	if !w.noEntry {
+		entry = w.entry(t, sealedInfo)
+	}
+	return appendVec(appendVec(out, entry), sealedInfo)
+}
+
+// tagOf is the right confirmation tag.
+func (w *bentWelcome) tagOf() []byte {
+	s := schedule{joiner: w.joiner}
+	s.derive(&secret{}, &w.context)
+	return s.tag[:]
 }
 
 // entry is the EncryptedGroupSecrets.
@@ -99,7 +112,7 @@ func (w *bentWelcome) entry(t testing.TB, context []byte) []byte {
 	if w.bendContext != nil {
 		context = w.bendContext(bytes.Clone(context))
 	}
-	to, ref := w.pack.initKey, w.pack.ref()
+	to, ref := w.pack.initKey, refOf(w.pack)
 	if w.initKey != nil {
 		to = w.initKey
 	}
@@ -108,7 +121,7 @@ func (w *bentWelcome) entry(t testing.TB, context []byte) []byte {
 		w.bendSealed(&s)
 	}
 	if w.ref != nil {
-		copy(ref[:], w.ref)
+		ref = w.ref
 	}
-	return s.append(appendVec(nil, ref[:]))
+	return s.append(appendVec(nil, ref))
 }
