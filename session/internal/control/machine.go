@@ -66,9 +66,11 @@ const (
 	idle state = iota
 	discovering
 	joining
-	welcoming // initiator: welcome sent
-	joined    // responder: half open
+	welcoming   // initiator: welcome sent
+	joined      // responder: half open
+	subscribing // group participant: let in, not yet on the channel
 	open
+	away // group: soft-closed
 	draining
 	closing
 	ended
@@ -114,6 +116,15 @@ func (m *Machine) PeerSubject() string { return m.peer.subject }
 
 // PeerOnline reports whether the peer is there as far as we know.
 func (m *Machine) PeerOnline() bool { return m.peer.online }
+
+// Roster lists the two members, ourselves first.
+func (m *Machine) Roster() []RosterEntry {
+	initiator := m.cfg.Role == Initiator
+	return []RosterEntry{
+		{Name: m.cfg.Local, Online: true, Self: true, Moderator: initiator},
+		{Name: m.peer.name, Subject: m.peer.subject, Online: m.peer.online, Moderator: !initiator},
+	}
+}
 
 // CanPublish reports whether a Publish event would be accepted now. The first
 // message of a reliable stream must be acknowledged before the second may

@@ -119,20 +119,24 @@ func TestTranscripts(t *testing.T) {
 		t.Run(scene, func(t *testing.T) {
 			p := newPair(t, tc.opts)
 			tc.play(p)
-			file := filepath.Join("testdata", scene+".txt")
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(p.log.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := p.log.String(); got != string(want) {
-				t.Errorf("transcript differs from %s:\n%s", file, got)
-			}
+			compare(t, filepath.Join("testdata", scene+".txt"), p.log.String())
 		})
+	}
+}
+
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("transcript differs from %s:\n%s", file, got)
 	}
 }
 

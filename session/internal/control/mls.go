@@ -6,10 +6,11 @@ import "time"
 // for one. A refused call leaves it as it was. Errors carry no secret and no
 // input bytes. Not safe for concurrent use.
 type MLS interface {
-	// KeyPackage makes the key package for a join; [MLS.Join] takes a
-	// Welcome made for it.
+	// KeyPackage makes the key package for a join, with a freshly minted
+	// token; [MLS.Join] takes a Welcome made for it.
 	KeyPackage(now time.Time) ([]byte, error)
-	// Create makes a group of which we are the only member, epoch 0.
+	// Create makes a group of which we are the only member, epoch 0. It
+	// replaces a group in which nobody else is left.
 	Create(now time.Time) error
 	// Commit makes one commit and applies it. The Welcome is nil if nobody
 	// is added.
@@ -41,6 +42,9 @@ type Change struct {
 	Key     []byte
 	// Refresh puts fresh keys and a freshly minted token into our own leaf.
 	Refresh bool
+	// Check, if set, is shown the leaf of the added key package, without its
+	// number; an error refuses the commit.
+	Check func(Member) error
 }
 
 // Member is one leaf of the group.
@@ -49,6 +53,13 @@ type Member struct {
 	Subject string
 	Key     []byte // its signature public key
 	Own     bool
+	// IssuedAt is when the identity token in the leaf was made, zero if the
+	// token does not tell.
+	IssuedAt time.Time
+	// ChecksAge: the member is not known to be of this implementation, and so
+	// must be taken for one that refuses leaves with old tokens, as the real
+	// library does.
+	ChecksAge bool
 }
 
 // Plain is a decrypted application message.
