@@ -29,6 +29,9 @@ var (
 // leaf: a commit that touches it, and a tree that contains it.
 const TokenLife = time.Hour
 
+// TokenRenewal is the age from which on a token is replaced where a leaf is.
+const TokenRenewal = TokenLife / 2
+
 // StaleError is the refusal of a change that members running the real library
 // could not follow, because of the age of the token in one member's leaf.
 // Nothing was changed.

@@ -78,7 +78,9 @@ func marshal(v any) []byte {
 
 func (f *fakeTree) KeyPackage(now time.Time) ([]byte, error) {
 	f.serial++
-	f.issued = now
+	if now.Sub(f.issued) > TokenRenewal {
+		f.issued = now
+	}
 	kp := marshal(f.own())
 	f.pending = string(kp)
 	return kp, nil

@@ -362,7 +362,9 @@ func (p *Participant) onRejoinReply(now time.Time, in *Inbound, out *Output) {
 
 // dropGhosts takes members off the roster that were removed while we missed
 // changes; upstream goes on waiting for them. One that was removed and invited
-// again meanwhile has a new token in its leaf, and a new stream.
+// again meanwhile has a new token in its leaf, and a new stream. (One that
+// merely renewed its token meanwhile is taken for new too: what it sends until
+// the roster comes may be lost.)
 func (p *Participant) dropGhosts(now time.Time, skipped uint32, out *Output) {
 	leaves := p.leaves()
 	for _, m := range slices.Clone(p.members) {

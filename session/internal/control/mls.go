@@ -6,8 +6,10 @@ import "time"
 // for one. A refused call leaves it as it was. Errors carry no secret and no
 // input bytes. Not safe for concurrent use.
 type MLS interface {
-	// KeyPackage makes the key package for a join, with a freshly minted
-	// token; [MLS.Join] takes a Welcome made for it.
+	// KeyPackage makes the key package for a join; [MLS.Join] takes a Welcome
+	// made for it. Its token is the one of the earlier key packages of this
+	// session, by which others know that it is the same session, or a fresh
+	// one if that is older than [TokenRenewal].
 	KeyPackage(now time.Time) ([]byte, error)
 	// Create makes a group of which we are the only member, epoch 0. It
 	// replaces a group in which nobody else is left.
