@@ -1,7 +1,6 @@
 package mls
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"slices"
@@ -25,40 +24,51 @@ var refusalsLeaf = []refusal{
 	{50, "signature key of somebody else", refuseSignatureKeys},
 	{51, "subject of somebody else", refuseSubjects},
 	{52, "credential type 2", func(t *testing.T) {
-		refuseLeafEverywhere(t, ErrUnsupported, "credential type", func(l *leafDraft) {
+		s, g := newScene(t, X25519), newGuest(t, X25519)
+		s.refuseLeaf(t, g, ErrUnsupported, "credential type", func(l *leafDraft) {
 			l.credType, l.caps.credentials = credX509, []uint16{credBasic, credX509}
 		})
+		s.goesOn(t)
+		g.joins(t)
 	}},
 	{53, "credential type not in the capabilities", func(t *testing.T) {
+		s, g := newScene(t, X25519), newGuest(t, X25519)
 		for _, list := range [][]uint16{nil, {credX509}, {0x0a0a, 2, 3}} {
-			refuseLeafEverywhere(t, ErrInvalidLeaf, "credential type is not in the capabilities", func(l *leafDraft) {
+			s.refuseLeaf(t, g, ErrInvalidLeaf, "credential type is not in the capabilities", func(l *leafDraft) {
 				l.caps.credentials = list
 			})
 		}
+		s.goesOn(t)
+		g.joins(t)
 	}},
 	{54, "capabilities without version or suite, by the adder only", refuseCapabilities},
 	{55, "leaf extension not in the capabilities", func(t *testing.T) {
+		s, g := newScene(t, X25519), newGuest(t, X25519)
 		for _, list := range [][]uint16{nil, {0xff02}} {
-			refuseLeafEverywhere(t, ErrInvalidLeaf, "extension is not in the capabilities", func(l *leafDraft) {
+			s.refuseLeaf(t, g, ErrInvalidLeaf, "extension is not in the capabilities", func(l *leafDraft) {
 				l.caps.extensions = list
 				l.extensions = append(l.extensions, extension{kind: 0xff01})
 			})
 		}
+		s.goesOn(t)
+		g.joins(t)
 	}},
 	{56, "default type in the capabilities", func(t *testing.T) {
+		s, g := newScene(t, X25519), newGuest(t, X25519)
 		for kind := range uint16(extExternalSenders + 1) {
-			refuseLeafEverywhere(t, ErrInvalidLeaf, "default extension in the capabilities", func(l *leafDraft) {
+			s.refuseLeaf(t, g, ErrInvalidLeaf, "default extension in the capabilities", func(l *leafDraft) {
 				l.caps.extensions = []uint16{0xff01, kind}
 			})
 		}
 		for kind := uint16(proposalAdd); kind <= 7; kind++ {
-			refuseLeafEverywhere(t, ErrInvalidLeaf, "default proposal in the capabilities", func(l *leafDraft) {
+			s.refuseLeaf(t, g, ErrInvalidLeaf, "default proposal in the capabilities", func(l *leafDraft) {
 				l.caps.proposals = []uint16{0xff01, kind}
 			})
 		}
-		acceptLeafEverywhere(t, func(l *leafDraft) {
+		s.acceptLeaf(t, g, func(l *leafDraft) {
 			l.caps.extensions, l.caps.proposals = []uint16{6, 0x0a0a, 0xffff}, []uint16{8, 0x0a0a, 0xffff}
 		})
+		s.goesOn(t)
 	}},
 	{57, "refused by the caller", refuseByCaller},
 	{58, "path leaf with another subject or the old key", func(t *testing.T) {
@@ -96,21 +106,18 @@ func (s *scene) leafSources(t testing.TB, g *guest, bend func(*leafDraft)) (pack
 	return p.encode(t), path, welcomes
 }
 
-func refuseLeafEverywhere(t *testing.T, kind error, reason string, bend func(*leafDraft)) {
+func (s *scene) refuseLeaf(t *testing.T, g *guest, kind error, reason string, bend func(*leafDraft)) {
 	t.Helper()
-	s, g := newScene(t, X25519), newGuest(t, X25519)
 	pack, path, welcomes := s.leafSources(t, g, bend)
 	s.refusePack(t, kind, reason, pack)
 	s.refuseCommit(t, kind, reason, path)
 	g.refuseJoin(t, kind, reason, welcomes[0])
 	g.refuseJoin(t, kind, reason, welcomes[1])
-	s.goesOn(t)
-	g.joins(t)
 }
 
-func acceptLeafEverywhere(t *testing.T, bend func(*leafDraft)) {
+// acceptLeaf is the opposite; it uses the guest up.
+func (s *scene) acceptLeaf(t *testing.T, g *guest, bend func(*leafDraft)) {
 	t.Helper()
-	s, g := newScene(t, X25519), newGuest(t, X25519)
 	pack, path, welcomes := s.leafSources(t, g, bend)
 	if _, _, err := ParseKeyPackage(pack); err != nil {
 		t.Error("key package:", err)
@@ -274,6 +281,9 @@ func refuseEncryptionKeys(t *testing.T) {
 	if parents == 0 {
 		t.Error("no parent is there to take the key of")
 	}
+	d := s.draftPath(t) // the leaf and a node of one path
+	d.update.nodes[0].encryptionKey = d.update.leaf.encryptionKey
+	s.refuseCommit(t, ErrDuplicate, "encryption key", d.encode(t))
 	w := g.draft(t)
 	l := g.otherLeaf(w)
 	l.encryptionKey = w.tree.leaf(0).encryptionKey
@@ -352,71 +362,4 @@ func refuseCapabilities(t *testing.T) {
 			s.goesOn(t)
 		})
 	}
-}
-
-func refuseByCaller(t *testing.T) {
-	s, g := newScene(t, P256), newGuest(t, P256)
-	no := errors.New("the token is no good")
-	refusing := func(reason Reason, leaf uint32) Verify {
-		return func(m Member, why Reason) error {
-			if why != reason || m.Leaf != leaf {
-				return nil
-			}
-			return no
-		}
-	}
-	expect := func(t *testing.T, group *Group, reason string, call func() error) {
-		t.Helper()
-		refuse(t, group, ErrInvalidLeaf, reason, func() error {
-			err := call()
-			if !errors.Is(err, no) {
-				t.Errorf("%v does not wrap the caller's error", err)
-			}
-			return err
-		})
-	}
-	committing := func(ch Change) func() error {
-		return func() error { _, _, err := s.from.Commit(ch, testNow, rand.Reader); return err }
-	}
-	pack := s.newcomer.draftPack(t).encode(t)
-	added := draftCommit(t, s.from, Change{Add: [][]byte{pack}}, nil).encode(t)
-	path := s.draftPath(t).encode(t)
-	processing := func(message []byte) func() error {
-		return func() error { _, err := s.to.Process(message); return err }
-	}
-	joining := func(c Config) func() error {
-		return func() error { _, err := Join(c, g.pack.pending, g.draft(t).encode(t)); return err }
-	}
-
-	s.from.config.Verify = refusing(Adding, 0)
-	expect(t, s.from, "adding", committing(Change{Add: [][]byte{pack}}))
-	s.from.config.Verify = refusing(Rejoining, 0)
-	back, _ := s.people[3].keyPackage(t)
-	expect(t, s.from, "rejoining", committing(Change{Add: [][]byte{back}, Remove: []uint32{3}}))
-	s.from.config.Verify = refusing(Path, 2)
-	expect(t, s.from, "path", committing(Change{Credential: bytes.Clone(s.people[2].Credential)}))
-	s.to.config.Verify = refusing(Added, 4)
-	expect(t, s.to, "added", processing(added))
-	s.to.config.Verify = refusing(Path, 2)
-	expect(t, s.to, "path", processing(path))
-	for leaf := range uint32(3) {
-		c := g.Config
-		c.Verify = refusing(Joining, leaf)
-		expect(t, nil, "joining", joining(c))
-	}
-
-	yes, subject := s.people[1].Verify, s.people[1].Subject
-	s.from.config.Verify, s.to.config.Verify = yes, yes
-	c := g.Config
-	c.Subject = func(Member) (string, error) { return "", no }
-	s.from.config.Subject, s.to.config.Subject = c.Subject, c.Subject
-	expect(t, s.from, "subject", committing(Change{Add: [][]byte{pack}}))
-	expect(t, s.from, "subject", committing(Change{Credential: bytes.Clone(s.people[2].Credential)}))
-	expect(t, s.to, "subject", processing(added))
-	expect(t, s.to, "subject", processing(path))
-	expect(t, nil, "subject", joining(c))
-	expect(t, nil, "subject", func() error { _, err := Create(c, nil, testNow, rand.Reader); return err })
-	s.from.config.Subject, s.to.config.Subject = subject, subject
-	s.goesOn(t)
-	g.joins(t)
 }

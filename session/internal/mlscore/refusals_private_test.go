@@ -284,7 +284,7 @@ func refusePast(t *testing.T) {
 	gone := s.groups[3]
 	stays, leaves := s.protect(t, s.from, "stays"), s.protect(t, gone, "leaves")
 	var later [][]byte // messages of the same epoch, for later
-	for i := range PastEpochs + 1 {
+	for i := range 9 {
 		later = append(later, s.protect(t, s.from, fmt.Sprint(i)))
 	}
 	s.remove(t, 3)
@@ -302,11 +302,11 @@ func refusePast(t *testing.T) {
 		_, err := forgetful.Unprotect(later[1])
 		return err
 	})
-	for i := range PastEpochs { // one epoch has passed
+	for i := range 8 { // with i+1 epochs since
 		s.accept(t, later[i], fmt.Sprint(i))
 		s.goesOn(t)
 	}
-	s.refuseMessage(t, ErrWrongEpoch, "message", later[PastEpochs])
+	s.refuseMessage(t, ErrWrongEpoch, "message", later[8])
 }
 
 func refuseReplaced(t *testing.T) {
