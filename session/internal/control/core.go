@@ -7,8 +7,10 @@ type Core interface {
 	Step(now time.Time, ev Event) Output
 	// NextTimeout is when to step with [Tick]; zero: not before another event.
 	NextTimeout() time.Time
-	// CanPublish reports whether [Publish] and [PublishTo] would be accepted.
+	// CanPublish and CanPublishTo report whether [Publish] and [PublishTo]
+	// would be accepted.
 	CanPublish() bool
+	CanPublishTo() bool
 	// Seal encrypts the payload of an [Outbound] whose Encrypt is set, when it
 	// is sent: in the order of sending, not before.
 	Seal(payload, aad []byte) ([]byte, error)

@@ -36,7 +36,7 @@ type (
 	// if CanPublish.
 	Publish struct{ Msg AppMessage }
 	// PublishTo sends an application message to one member of a group, if
-	// CanPublish. Members that see it can read it: it is not secret in the
+	// CanPublishTo. Members that see it can read it: it is not secret in the
 	// group.
 	PublishTo struct {
 		To  name.Name

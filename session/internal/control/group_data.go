@@ -17,7 +17,10 @@ import (
 // acknowledgement.
 const maxLetters = 64
 
-// CanPublish reports whether a Publish or PublishTo event would be accepted now.
+// CanPublishTo reports whether a PublishTo event would be accepted now.
+func (g *group) CanPublishTo() bool { return g.state == open && len(g.letters) < maxLetters }
+
+// CanPublish reports whether a Publish event would be accepted now.
 //
 // Beside the window one rule holds it back. A receiver takes whatever arrives
 // first for the start of a stream and drops an earlier message as old. So the
@@ -26,7 +29,7 @@ const maxLetters = 64
 // waits for somebody. A new member that does not answer holds up the others
 // until the retries of one message run out.
 func (g *group) CanPublish() bool {
-	if g.state != open || len(g.letters) >= maxLetters {
+	if g.state != open {
 		return false
 	}
 	if g.reliable && (g.owing > 0 || len(g.members) == 0 && g.tx.Pending() > 0) {
@@ -181,7 +184,7 @@ func (l *letter) settled(acknowledged bool) Settled {
 
 // onPublishTo sends a letter. Nothing waits for a member that is not there.
 func (g *group) onPublishTo(now time.Time, ev PublishTo, out *Output) {
-	if !g.CanPublish() {
+	if !g.CanPublishTo() {
 		out.Dropped = "publish without room"
 		return
 	}
@@ -202,9 +205,9 @@ func (g *group) onPublishTo(now time.Time, ev PublishTo, out *Output) {
 	if g.linkDown.IsZero() {
 		g.sendLetter(now, l, out)
 	}
-	if !g.reliable {
+	if !g.reliable { // sent once, or never
 		g.letters = slices.DeleteFunc(g.letters, func(o *letter) bool { return o == l })
-		out.Settled = append(out.Settled, l.settled(true))
+		out.Settled = append(out.Settled, l.settled(l.attempts > 0))
 	}
 }
 

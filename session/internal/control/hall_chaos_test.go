@@ -123,7 +123,10 @@ func (c *chaosHall) act() {
 		} else {
 			c.do(s, func(op Op) Event { return SoftClose{Op: op} })
 		}
-	case p < 40 && s.m.CanPublish():
+		for _, m := range c.sent { // who goes away does not fetch what it missed
+			delete(m.audience, s)
+		}
+	case p < 40 && s.m.CanPublishTo():
 		to := c.seats[c.r.IntN(len(c.seats))]
 		c.step(s, PublishTo{To: to.full, Msg: AppMessage{Payload: fmt.Appendf(nil, "%s/%d/%d", s.name, s.life, len(c.sent))}})
 	case s.m.CanPublish():

@@ -142,7 +142,7 @@ func (h *hall) step(s *seat, ev Event) {
 	}
 	for _, urgent := range []bool{true, false} {
 		for _, o := range out.Send {
-			if o.Urgent == urgent {
+			if o.Urgent == urgent && !(o.Encrypt && out.Ended != nil) { // its keys are gone
 				h.send(s, o)
 			}
 		}

@@ -126,6 +126,9 @@ func (m *Machine) Roster() []RosterEntry {
 	}
 }
 
+// CanPublishTo is false: there is only the peer, to be reached with Publish.
+func (m *Machine) CanPublishTo() bool { return false }
+
 // CanPublish reports whether a Publish event would be accepted now. The first
 // message of a reliable stream must be acknowledged before the second may
 // follow: SLIM 2.2 takes whatever arrives first for the start of the stream and
