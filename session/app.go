@@ -47,16 +47,19 @@ type App struct {
 	linkGen  uint64        // counts links
 	linkUp   chan struct{} // closed while there is one
 	subs     map[name.Prefix]name.Name
-	subsGen  uint64                 // counts changes of subs
-	subIDs   map[name.Prefix]uint64 // of the Subscribe on the current link
+	subsGen  uint64 // counts changes of subs
+	channels map[name.Key]*channelUse
+	subIDs   map[name.Key]uint64 // of the Subscribe on the current link
 	acks     map[uint64]chan error
 	nextSub  uint64
 	sessions map[sessionKey]*Session
 	opening  map[ID]*Session
+	groups   map[ID]*Group
 	halfOpen int            // sessions of others that wait for a welcome
 	joining  map[string]int // the same by subject
 	tombs    tombstones
 	listener *Listener
+	invited  *GroupListener
 }
 
 // sessionKey: ids are unique per moderator only.
@@ -78,8 +81,8 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 		codec: codec{provider: cfg.Identity, verifier: cfg.Verifier, version: cfg.Version, requireSigned: cfg.RequirePayloadSignature},
 		self:  cfg.Name.WithID(name.IDOf(cfg.Identity.Subject())),
 		out:   make(chan *wire.Frame, outboxFrames), invites: make(chan *incoming, invitesQueued),
-		linkUp: make(chan struct{}), subs: map[name.Prefix]name.Name{}, subIDs: map[name.Prefix]uint64{}, acks: map[uint64]chan error{},
-		nextSub: rand.Uint64(), sessions: map[sessionKey]*Session{}, opening: map[ID]*Session{}, joining: map[string]int{},
+		linkUp: make(chan struct{}), subs: map[name.Prefix]name.Name{}, channels: map[name.Key]*channelUse{}, subIDs: map[name.Key]uint64{}, acks: map[uint64]chan error{},
+		nextSub: rand.Uint64(), sessions: map[sessionKey]*Session{}, opening: map[ID]*Session{}, groups: map[ID]*Group{}, joining: map[string]int{},
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	dial := a.dialConfig()
@@ -166,7 +169,8 @@ func (a *App) Listen(o ListenOptions) (*Listener, error) {
 		return nil, invalid("Listen: the app listens already")
 	}
 	o = o.withDefaults()
-	a.listener = &Listener{app: a, opts: o, queue: make(chan *Session, o.Backlog), done: make(chan struct{})}
+	a.listener = &Listener{app: a, opts: o}
+	a.listener.open(o.Backlog)
 	return a.listener, nil
 }
 
@@ -190,22 +194,28 @@ func (a *App) Close() error {
 func (a *App) shutdown(cause error) {
 	a.mu.Lock()
 	a.closed = true
-	l := a.listener
+	l, g := a.listener, a.invited
 	a.mu.Unlock()
 	if l != nil {
 		_ = l.Close()
+	}
+	if g != nil {
+		_ = g.Close()
 	}
 	a.cancel(cause)
 }
 
 // allSessions is called with mu held.
-func (a *App) allSessions() []*Session {
-	var all []*Session
+func (a *App) allSessions() []*conversation {
+	var all []*conversation
 	for _, s := range a.sessions {
-		all = append(all, s)
+		all = append(all, &s.conversation)
 	}
 	for _, s := range a.opening {
-		all = append(all, s)
+		all = append(all, &s.conversation)
+	}
+	for _, g := range a.groups {
+		all = append(all, &g.conversation)
 	}
 	return all
 }

@@ -26,9 +26,10 @@ type codec struct {
 
 // envelope is what a message needs beside its content.
 type envelope struct {
-	source  name.Name
-	session uint32
-	seal    func(payload, aad []byte) ([]byte, error)
+	source    name.Name
+	session   uint32
+	multicast bool // SLIM's session type for groups
+	seal      func(payload, aad []byte) ([]byte, error)
 }
 
 // encode builds the frame of one message. The order is fixed: token, then
@@ -43,13 +44,20 @@ func (c *codec) encode(o control.Outbound, e envelope, now time.Time) (*wire.Fra
 	if o.BareSource {
 		source.Components = [3]string{}
 	}
+	sessionType, fanout := pb.SessionType_SESSION_TYPE_POINT_TO_POINT, uint32(wire.FanoutOne)
+	if e.multicast {
+		sessionType = pb.SessionType_SESSION_TYPE_MULTICAST
+	}
+	if o.Broadcast {
+		fanout = wire.FanoutAll
+	}
 	p := &pb.Publish{
 		Header: &pb.SLIMHeader{
 			Source: wire.FromName(source), Destination: wire.FromName(o.To),
-			Identity: token, Fanout: wire.FanoutOne, Version: c.version, Ttl: wire.DefaultTTL,
+			Identity: token, Fanout: fanout, Version: c.version, Ttl: wire.DefaultTTL,
 		},
 		Session: &pb.SessionHeader{
-			SessionType:        pb.SessionType_SESSION_TYPE_POINT_TO_POINT,
+			SessionType:        sessionType,
 			SessionMessageType: o.Type, SessionId: e.session, MessageId: uint32(o.ID),
 		},
 	}
@@ -113,7 +121,7 @@ var (
 	errHeaderSig    = errors.New("header signature does not verify: the token belongs to another message, or the header was changed")
 	errPayloadSig   = errors.New("payload signature does not verify")
 	errNoPayloadSig = errors.New("payload is not signed")
-	errSessionType  = errors.New("not a 1:1 session")
+	errSessionType  = errors.New("neither a 1:1 session nor a group")
 )
 
 // authenticate checks who sent a message: the token is good, the source name
@@ -126,7 +134,9 @@ func (c *codec) authenticate(p *pb.Publish, metadata map[string]string, now time
 		Command: p.GetMsg().GetCommandPayload(), App: p.GetMsg().GetAppPayload(),
 		Metadata: metadata, Lost: h.GetError(),
 	}
-	if p.GetSession().GetSessionType() != pb.SessionType_SESSION_TYPE_POINT_TO_POINT {
+	switch p.GetSession().GetSessionType() {
+	case pb.SessionType_SESSION_TYPE_POINT_TO_POINT, pb.SessionType_SESSION_TYPE_MULTICAST:
+	default:
 		return in, errSessionType
 	}
 	source, ok := wire.ToName(h.GetSource())

@@ -26,8 +26,11 @@ type incoming struct {
 	source   name.Name
 }
 
-func (in *incoming) typ() control.Type  { return in.publish.GetSession().GetSessionMessageType() }
-func (in *incoming) id() ID             { return ID(in.publish.GetSession().GetSessionId()) }
+func (in *incoming) typ() control.Type { return in.publish.GetSession().GetSessionMessageType() }
+func (in *incoming) id() ID            { return ID(in.publish.GetSession().GetSessionId()) }
+func (in *incoming) multicast() bool {
+	return in.publish.GetSession().GetSessionType() == pb.SessionType_SESSION_TYPE_MULTICAST
+}
 func (in *incoming) typeName() string   { return in.typ().String() }
 func (in *incoming) sourcePath() string { return in.source.Path() }
 func (in *incoming) destination() name.Key {
@@ -60,19 +63,15 @@ func (a *App) onFrame(f *wire.Frame) {
 	}
 }
 
-// route finds the session of a message: by id and sender, since ids are only
-// unique per moderator.
+// route finds the session of a message.
 func (a *App) route(in *incoming) {
 	a.mu.Lock()
-	s := a.sessions[sessionKey{in.id(), in.source.Key()}]
-	if s == nil && in.typ() == discoveryReply {
-		s = a.opening[in.id()]
-	}
-	buried := s == nil && a.tombs.has(in.id(), in.source.Key())
+	c := a.conversationOf(in)
+	buried := c == nil && a.tombs.has(in.id(), in.source.Key())
 	_, ours := a.subs[in.destination().Prefix]
 	a.mu.Unlock()
-	if s != nil {
-		s.receive(in)
+	if c != nil {
+		c.receive(in)
 		return
 	}
 	switch t := in.typ(); {
@@ -85,6 +84,27 @@ func (a *App) route(in *incoming) {
 	default:
 		a.dropped.Add(1)
 	}
+}
+
+// conversationOf is called with mu held. 1:1 sessions are found by id and
+// sender, since ids are only unique per moderator. Of two groups with one id
+// the first counts: which members it has, and who may say what, is for its
+// core.
+func (a *App) conversationOf(in *incoming) *conversation {
+	if in.multicast() {
+		if g := a.groups[in.id()]; g != nil && (in.typ() != joinRequest || g.from(in.source)) {
+			return &g.conversation
+		}
+		return nil
+	}
+	s := a.sessions[sessionKey{in.id(), in.source.Key()}]
+	if s == nil && in.typ() == discoveryReply {
+		s = a.opening[in.id()]
+	}
+	if s == nil {
+		return nil
+	}
+	return &s.conversation
 }
 
 // acceptLoop verifies invitations, one after the other: signatures cost time
@@ -100,10 +120,12 @@ func (a *App) acceptLoop() {
 				a.drop(in, err)
 				continue
 			}
-			switch in.typ() {
-			case discoveryRequest:
+			switch {
+			case in.typ() == discoveryRequest:
 				a.onDiscovery(in, msg)
-			case joinRequest:
+			case in.typ() == joinRequest && in.multicast():
+				a.onGroupJoin(in, msg)
+			case in.typ() == joinRequest:
 				a.onJoin(in, msg)
 			default:
 				a.repeatFarewell(in, msg)
@@ -113,22 +135,35 @@ func (a *App) acceptLoop() {
 }
 
 // called returns the subscribed name that a message is addressed to, with our
-// id, and the listener that accepts sessions.
-func (a *App) called(in *incoming) (name.Name, *Listener) {
+// id.
+func (a *App) called(in *incoming) (name.Name, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	d := in.destination()
 	n, ok := a.subs[d.Prefix]
-	if !ok || d.ID != name.Any && d.ID != n.ID || a.closed {
-		return name.Name{}, nil
+	return n, ok && (d.ID == name.Any || d.ID == n.ID) && !a.closed
+}
+
+// listeners are those of 1:1 sessions and of groups; nil if there is none.
+func (a *App) listeners() (*Listener, *GroupListener) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.listener, a.invited
+}
+
+// findable reports whether an invitation of the message's kind has a chance.
+func (a *App) findable(in *incoming) bool {
+	l, g := a.listeners()
+	if in.multicast() {
+		return g != nil && !g.full()
 	}
-	return n, a.listener
+	return l != nil && !l.full()
 }
 
 // onDiscovery answers: here is an instance of that name.
 func (a *App) onDiscovery(in *incoming, msg control.Inbound) {
-	n, l := a.called(in)
-	if l == nil || l.full() {
+	n, ok := a.called(in)
+	if !ok || !a.findable(in) {
 		return
 	}
 	a.emit(in, n, control.Outbound{
@@ -141,7 +176,7 @@ func (a *App) onDiscovery(in *incoming, msg control.Inbound) {
 // emit sends a message outside any session. It waits for the outbox, which
 // back-pressures invitations only.
 func (a *App) emit(in *incoming, source name.Name, o control.Outbound) {
-	f, err := a.codec.encode(o, envelope{source: source, session: uint32(in.id())}, time.Now())
+	f, err := a.codec.encode(o, envelope{source: source, session: uint32(in.id()), multicast: in.multicast()}, time.Now())
 	if err != nil {
 		a.log.Error().Err(err).Msg("cannot build a reply")
 		return
@@ -161,8 +196,9 @@ var (
 )
 
 func (a *App) onJoin(in *incoming, msg control.Inbound) {
-	n, l := a.called(in)
-	if l == nil {
+	n, ok := a.called(in)
+	l, _ := a.listeners()
+	if !ok || l == nil {
 		return
 	}
 	join := msg.Command.GetJoinRequest()

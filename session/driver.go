@@ -22,7 +22,7 @@ const (
 
 // driver is the goroutine of a session: it alone touches the machine.
 type driver struct {
-	*Session
+	*conversation
 	queue   []control.Outbound
 	queued  map[dataKey]bool // data in queue, by type and id
 	head    *wire.Frame      // queue[0], encoded and encrypted
@@ -42,11 +42,11 @@ type dataKey struct {
 
 // start runs the session. The caller has counted it in app.wg and put it into
 // the tables.
-func (s *Session) start(first control.Event, join *control.Inbound) {
-	d := &driver{Session: s, queued: map[dataKey]bool{}}
-	d.linkGen, d.up = s.app.linkState()
+func (c *conversation) start(first control.Event, join *control.Inbound) {
+	d := &driver{conversation: c, queued: map[dataKey]bool{}}
+	d.linkGen, d.up = c.app.linkState()
 	go func() {
-		defer s.app.wg.Done()
+		defer c.app.wg.Done()
 		d.step(first)
 		if !d.up {
 			d.step(control.LinkDown{})
@@ -56,23 +56,23 @@ func (s *Session) start(first control.Event, join *control.Inbound) {
 		}
 		d.run()
 		d.flush()
-		s.app.forget(s, d.isOpen)
-		close(s.done)
+		c.kind.forget(d.isOpen)
+		close(c.done)
 	}()
 }
 
 // receive takes a message of this session from the link's reader.
-func (s *Session) receive(in *incoming) {
+func (c *conversation) receive(in *incoming) {
 	select {
-	case s.inbox <- in:
-	case <-s.done:
+	case c.inbox <- in:
+	case <-c.done:
 	}
 }
 
 // pokeLink says that the link came or went.
-func (s *Session) pokeLink() {
+func (c *conversation) pokeLink() {
 	select {
-	case s.link <- struct{}{}:
+	case c.link <- struct{}{}:
 	default:
 	}
 }
@@ -82,12 +82,12 @@ func (d *driver) run() {
 	defer timer.Stop()
 	for !d.over {
 		var due <-chan time.Time
-		if at := d.machine.NextTimeout(); !at.IsZero() {
+		if at := d.core.NextTimeout(); !at.IsZero() {
 			timer.Reset(time.Until(at))
 			due = timer.C
 		}
 		var pubs chan *publication
-		if len(d.queue) < queueForPublish && d.machine.CanPublish() {
+		if len(d.queue) < queueForPublish && d.core.CanPublish() {
 			pubs = d.pubs
 		}
 		out, head := d.outlet()
@@ -100,6 +100,8 @@ func (d *driver) run() {
 			d.publish(p)
 		case ev := <-d.wishes:
 			d.ending.Do(func() { close(d.leaving) })
+			d.step(ev)
+		case ev := <-d.orders:
 			d.step(ev)
 		case <-d.link:
 			d.onLink()
@@ -125,7 +127,7 @@ func causeUnlessClosed(err error) error {
 func (d *driver) outlet() (chan<- *wire.Frame, *wire.Frame) {
 	for d.head == nil && len(d.queue) > 0 {
 		f, err := d.app.codec.encode(d.queue[0], envelope{
-			source: d.local, session: uint32(d.id), seal: d.machine.Seal,
+			source: d.local, session: uint32(d.id), multicast: d.kind.multicast(), seal: d.core.Seal,
 		}, time.Now())
 		if err != nil {
 			d.app.log.Error().Err(err).Uint32("session", uint32(d.id)).Msg("message cannot be sent")
@@ -191,7 +193,7 @@ func (d *driver) onIncoming(in *incoming) {
 		d.app.drop(in, err)
 		return
 	}
-	out := d.machine.Step(time.Now(), control.Received{Msg: msg})
+	out := d.core.Step(time.Now(), control.Received{Msg: msg})
 	if out.Dropped != "" {
 		d.app.dropped.Add(1)
 		d.app.log.Debug().Uint32("session", uint32(d.id)).Str("type", in.typeName()).Str("reason", out.Dropped).Msg("message dropped")
@@ -203,7 +205,7 @@ func (d *driver) publish(p *publication) {
 	if p.reply != nil {
 		d.inQueue.expect(p.reply)
 	}
-	out := d.machine.Step(time.Now(), control.Publish{Msg: p.msg})
+	out := d.core.Step(time.Now(), p.event())
 	d.receipts[out.PublishedID] = p.receipt
 	d.apply(out)
 }
@@ -220,7 +222,7 @@ func (d *driver) onLink() {
 }
 
 func (d *driver) step(ev control.Event) {
-	d.apply(d.machine.Step(time.Now(), ev))
+	d.apply(d.core.Step(time.Now(), ev))
 }
 
 // apply does what a step wants done.
@@ -235,7 +237,7 @@ func (d *driver) apply(out control.Output) {
 	for _, s := range out.Settled {
 		if r := d.receipts[s.ID]; r != nil {
 			delete(d.receipts, s.ID)
-			r.settle(s.Acknowledged)
+			r.settle(s)
 		}
 	}
 	if out.Opened {
@@ -274,62 +276,51 @@ func (d *driver) enqueue(o control.Outbound) {
 	d.queue = slices.Insert(d.queue, at, o)
 }
 
-// remember updates what the getters show.
+// remember updates what the application sees.
 func (d *driver) remember(out control.Output) {
-	if out.PeerFound != nil {
-		d.mu.Lock()
-		d.state.peer = *out.PeerFound
-		d.mu.Unlock()
-		if !d.app.found(d.Session, *out.PeerFound) {
-			d.finish(&Error{Code: CodeRejected, Peer: *out.PeerFound, Err: errIDTaken})
-		}
-		d.app.log.Debug().Uint32("session", uint32(d.id)).Stringer("peer", *out.PeerFound).Msg("peer found")
+	if err := d.kind.remember(d, out); err != nil {
+		d.finish(err)
 	}
 	if out.Rotated {
-		d.app.log.Debug().Uint32("session", uint32(d.id)).Uint64("epoch", d.machine.Epoch()).Msg("keys rotated")
+		d.app.log.Debug().Uint32("session", uint32(d.id)).Uint64("epoch", d.core.Epoch()).Msg("keys rotated")
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.state.subject = d.machine.PeerSubject()
-	d.state.online = d.machine.PeerOnline()
 	if out.Ended == nil {
-		d.state.epoch = d.machine.Epoch()
+		d.mu.Lock()
+		d.epoch = d.core.Epoch()
+		d.mu.Unlock()
 	}
 }
 
 func (d *driver) deliver(del control.Delivery) {
 	if del.Missing > 0 {
-		d.inQueue.push(inItem{err: &Error{Code: CodeMessagesLost, Peer: d.machine.Peer(), Err: lostMessages(del.Missing)}})
+		d.inQueue.push(inItem{err: &Error{Code: CodeMessagesLost, Peer: del.From, Err: lostMessages(del.Missing)}})
 		return
 	}
 	d.inQueue.push(inItem{msg: Message{
 		Payload: del.Msg.Payload, Type: del.Msg.Type, Metadata: del.Msg.Metadata,
-		Source: d.machine.Peer(), Subject: del.Subject,
+		Source: del.From, Subject: del.Subject, Direct: del.Direct,
 	}})
 }
 
 func (d *driver) onOpened() {
 	d.isOpen = true
-	if !d.initiator {
-		d.app.openedResponder(d.PeerSubject())
-	}
 	close(d.opened)
-	d.app.log.Debug().Uint32("session", uint32(d.id)).Stringer("peer", d.machine.Peer()).Bool("mls", d.encrypted).Msg("session open")
-	if d.listener != nil && !d.listener.offer(d.Session) {
-		d.app.log.Warn().Stringer("peer", d.machine.Peer()).Msg("session turned away: too many wait to be accepted")
+	d.app.log.Debug().Uint32("session", uint32(d.id)).Stringer("peer", d.kind.peer()).Bool("mls", d.encrypted).Msg("session open")
+	if !d.kind.announce() {
+		d.app.log.Warn().Stringer("peer", d.kind.peer()).Msg("session turned away: too many wait to be accepted")
 		d.step(control.Close{})
 	}
 }
 
 func (d *driver) endError(e *control.End) *Error {
-	err := &Error{Peer: d.machine.Peer(), Err: e.Cause}
+	err := &Error{Peer: d.kind.peer(), Err: e.Cause}
 	switch e.Reason {
 	case control.ClosedByPeer:
 		err.Code, err.Remote = CodeClosedByPeer, true
 	case control.NoPeer:
-		err = noPeer(d.machine.Peer(), d.app.cfg.Node)
+		err = noPeer(d.kind.peer(), d.app.cfg.Node)
 		if !d.up {
-			err = &Error{Code: CodeLinkDown, Peer: d.machine.Peer()}
+			err = &Error{Code: CodeLinkDown, Peer: d.kind.peer()}
 		}
 	case control.NoAnswer, control.HalfOpen:
 		err.Code = CodeTimeout
@@ -342,6 +333,8 @@ func (d *driver) endError(e *control.End) *Error {
 		err.Code = CodeRejected
 	case control.CryptoFailed:
 		err.Code = CodeSecurity
+	case control.Removed:
+		err.Code, err.Remote = CodeRemoved, true
 	default:
 		err.Code = CodeClosed
 	}
@@ -356,7 +349,7 @@ func (d *driver) finish(err *Error) {
 	d.over = true
 	for id, r := range d.receipts {
 		delete(d.receipts, id)
-		r.settle(false)
+		r.settle(control.Settled{})
 	}
 	d.mu.Lock()
 	d.err = err

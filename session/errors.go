@@ -25,6 +25,7 @@ const (
 	CodeSecurity            // MLS or identity refused
 	CodeMessagesLost        // a gap in the stream; the session goes on
 	CodeInvalid             // the caller asked for something impossible
+	CodeRemoved             // the moderator removed us from the group
 )
 
 var codeTexts = map[Code]string{
@@ -40,6 +41,7 @@ var codeTexts = map[Code]string{
 	CodeSecurity:       "refused for security",
 	CodeMessagesLost:   "messages lost",
 	CodeInvalid:        "invalid request",
+	CodeRemoved:        "removed from the group",
 }
 
 // String is the code in a few words.

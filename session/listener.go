@@ -1,33 +1,18 @@
 package session
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // Listener hands out the sessions that others open with us. Safe for
 // concurrent use.
 type Listener struct {
-	app   *App
-	opts  ListenOptions
-	queue chan *Session
-	done  chan struct{}
-	mu    sync.Mutex // orders offer and Close
-	over  bool
+	app  *App
+	opts ListenOptions
+	backlog[*Session]
 }
 
 // Accept waits for the next session that is open and ready. It returns *Error
 // with CodeClosed after Close, or the error of ctx.
-func (l *Listener) Accept(ctx context.Context) (*Session, error) {
-	select {
-	case s := <-l.queue:
-		return s, nil
-	case <-l.done:
-		return nil, &Error{Code: CodeClosed}
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
+func (l *Listener) Accept(ctx context.Context) (*Session, error) { return l.accept(ctx) }
 
 // Close stops listening. Sessions that wait for Accept are closed; accepted
 // ones live on.
@@ -37,37 +22,8 @@ func (l *Listener) Close() error {
 		l.app.listener = nil
 	}
 	l.app.mu.Unlock()
-	l.mu.Lock()
-	first := !l.over
-	l.over = true
-	l.mu.Unlock()
-	if !first {
-		return nil
-	}
-	close(l.done)
-	for {
-		select {
-		case s := <-l.queue:
-			s.leave()
-		default:
-			return nil
-		}
-	}
-}
-
-// offer queues an opened session; a full backlog turns it away.
-func (l *Listener) offer(s *Session) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.over {
-		return false
-	}
-	select {
-	case l.queue <- s:
-		return true
-	default:
-		return false
-	}
+	l.close()
+	return nil
 }
 
 // full reports whether another session may not be opened.

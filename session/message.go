@@ -19,6 +19,8 @@ type Message struct {
 	// subject of the MLS leaf that encrypted it (empty without MLS).
 	Source  name.Name
 	Subject string
+	// Direct is set on reception of what a member of a group sent to us alone.
+	Direct bool
 }
 
 func (m Message) check() error {
@@ -66,7 +68,9 @@ func (in *incoming) checkBounds() error {
 
 // Participant is one member of a session.
 type Participant struct {
-	Name   name.Name
-	Online bool // as far as we know
-	Self   bool
+	Name      name.Name
+	Subject   string // verified; empty if not known yet
+	Online    bool   // as far as we know
+	Self      bool
+	Moderator bool // it opened the session
 }

@@ -30,23 +30,23 @@ type mlsGroup struct {
 	group    *mls.Group
 	pending  *mls.Pending
 
-	now        time.Time // of the call under way
-	wantSubj   string    // whom the call under way may add
-	wantKey    []byte
-	credential string
+	now  time.Time      // of the call under way
+	want control.Change // whom the call under way may add
 }
 
 func newMLSGroup(p identity.Provider, v identity.Verifier, now time.Time) (*mlsGroup, error) {
-	token, err := p.Token(now)
-	if err != nil {
-		return nil, err
+	g := &mlsGroup{provider: p, verifier: v}
+	g.cfg = mls.Config{Suite: mls.P256, Signer: p.Signer(), Verify: g.verify, Subject: g.subject}
+	return g, g.mint(now)
+}
+
+// mint renews the token that goes into our next leaf.
+func (g *mlsGroup) mint(now time.Time) error {
+	token, err := g.provider.Token(now)
+	if err == nil {
+		g.cfg.Credential = []byte(token)
 	}
-	g := &mlsGroup{provider: p, verifier: v, credential: token}
-	g.cfg = mls.Config{
-		Suite: mls.P256, Signer: p.Signer(), Credential: []byte(token),
-		Verify: g.verify, Subject: g.subject,
-	}
-	return g, nil
+	return err
 }
 
 // verify checks a leaf: its token is good and names the leaf's key. Age counts
@@ -65,10 +65,21 @@ func (g *mlsGroup) verify(m mls.Member, why mls.Reason) error {
 		return err
 	case !bytes.Equal(claims.PublicKey, m.SignatureKey):
 		return errLeafKey
-	case (why == mls.Adding || why == mls.Rejoining) && (claims.Subject != g.wantSubj || !bytes.Equal(m.SignatureKey, g.wantKey)):
+	case why != mls.Adding && why != mls.Rejoining:
+		return nil
+	case claims.Subject != g.want.Subject || !bytes.Equal(m.SignatureKey, g.want.Key):
 		return errLeafSubject
+	case g.want.Check != nil:
+		return g.want.Check(g.member(m, claims))
 	}
 	return nil
+}
+
+func (g *mlsGroup) member(m mls.Member, claims identity.Claims) control.Member {
+	return control.Member{
+		Leaf: m.Leaf, Subject: claims.Subject, Key: m.SignatureKey, IssuedAt: claims.IssuedAt,
+		ChecksAge: len(m.Suites) != 1, // ours name the suite of the group alone
+	}
 }
 
 func (g *mlsGroup) subject(m mls.Member) (string, error) {
@@ -77,6 +88,9 @@ func (g *mlsGroup) subject(m mls.Member) (string, error) {
 }
 
 func (g *mlsGroup) KeyPackage(now time.Time) ([]byte, error) {
+	if err := g.mint(now); err != nil {
+		return nil, err
+	}
 	wire, pending, err := mls.NewKeyPackage(g.cfg, now, rand.Reader)
 	if err == nil {
 		g.pending = pending
@@ -84,10 +98,25 @@ func (g *mlsGroup) KeyPackage(now time.Time) ([]byte, error) {
 	return wire, err
 }
 
-func (g *mlsGroup) Create(now time.Time) (err error) {
+func (g *mlsGroup) Create(now time.Time) error {
+	if err := g.mint(now); err != nil {
+		return err
+	}
 	g.now = now
-	g.group, err = mls.Create(g.cfg, nil, now, rand.Reader)
-	return err
+	group, err := mls.Create(g.cfg, nil, now, rand.Reader)
+	if err != nil {
+		return err
+	}
+	g.replace(group)
+	return nil
+}
+
+// replace drops the group we were in, and its keys.
+func (g *mlsGroup) replace(group *mls.Group) {
+	if g.group != nil {
+		g.group.Wipe()
+	}
+	g.group = group
 }
 
 func (g *mlsGroup) Commit(c control.Change, now time.Time) (commit, welcome []byte, err error) {
@@ -103,7 +132,7 @@ func (g *mlsGroup) commit(c control.Change, now time.Time) (commit, welcome []by
 	if g.group == nil {
 		return nil, nil, errNoGroup
 	}
-	g.now, g.wantSubj, g.wantKey = now, c.Subject, c.Key
+	g.now, g.want = now, c
 	ch := mls.Change{Remove: c.Remove, Add: c.Add}
 	if c.Refresh {
 		token, err := g.provider.Token(now)
@@ -124,10 +153,8 @@ func (g *mlsGroup) Join(welcome []byte, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if g.group != nil {
-		g.group.Wipe()
-	}
-	g.group, g.pending = group, nil
+	g.replace(group)
+	g.pending = nil
 	return nil
 }
 
@@ -175,13 +202,13 @@ func (g *mlsGroup) Members() []control.Member {
 	}
 	var members []control.Member
 	for _, m := range g.group.Members() {
-		subject, err := g.subject(m)
+		claims, err := g.verifier.VerifyAdmitted(string(m.Credential))
 		if err != nil {
-			subject = "" // no peer has the empty subject
+			claims = identity.Claims{} // no peer has the empty subject
 		}
-		members = append(members, control.Member{
-			Leaf: m.Leaf, Subject: subject, Key: m.SignatureKey, Own: m.Leaf == g.group.Self(),
-		})
+		member := g.member(m, claims)
+		member.Own = m.Leaf == g.group.Self()
+		members = append(members, member)
 	}
 	return members
 }

@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/slimbridge/slimbridge/session/internal/arq"
 	"github.com/slimbridge/slimbridge/session/internal/control"
 	"github.com/slimbridge/slimbridge/slimnode/name"
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
 
 // maxSessionID is the first id that upstream keeps for itself.
@@ -20,12 +20,11 @@ func (a *App) newInitiator(peer name.Name, o Options) (*Session, error) {
 		Reliable: o.Delivery == Reliable, MaxRetries: o.MaxRetries, Interval: o.Interval,
 		Metadata: o.Metadata, Subject: o.PeerSubject, EndWhenLost: o.EndWhenLost,
 	}
-	group, err := a.group(o.Security == RequireMLS)
-	if err != nil {
+	var err error
+	if cfg.MLS, err = a.group(o.Security == RequireMLS); err != nil {
 		return nil, &Error{Code: CodeSecurity, Err: err}
 	}
-	s := a.newSession(cfg, group)
-	s.initiator, s.metadata = true, o.Metadata
+	s := a.newSession(cfg)
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
@@ -57,24 +56,18 @@ func (a *App) idInUse(id ID) bool {
 // newResponder starts the session of a verified join. The settings come from
 // the peer and are held within reason.
 func (a *App) newResponder(in *incoming, msg control.Inbound, inv Invitation, l *Listener) {
-	timer := msg.Command.GetJoinRequest().GetTimerSettings()
 	cfg := control.Config{
 		Role: control.Responder, Local: inv.To, Peer: in.source,
-		Reliable:    timer.GetTimeout() > 0,
-		MaxRetries:  min(int(timer.GetMaxRetries()), maxRetriesTaken),
-		Interval:    min(max(time.Duration(timer.GetTimeout())*time.Millisecond, minIntervalTaken), maxIntervalTaken),
-		EndWhenLost: l.opts.EndWhenLost,
+		EndWhenLost: l.opts.EndWhenLost, Metadata: inv.Metadata,
 	}
-	if !cfg.Reliable {
-		cfg.MaxRetries, cfg.Interval = DefaultMaxRetries, DefaultInterval
-	}
-	group, err := a.group(inv.MLS)
-	if err != nil {
+	timersOf(msg.Command.GetJoinRequest().GetTimerSettings(), &cfg)
+	var err error
+	if cfg.MLS, err = a.group(inv.MLS); err != nil {
 		a.drop(in, err)
 		return
 	}
-	s := a.newSession(cfg, group)
-	s.id, s.metadata, s.listener = in.id(), inv.Metadata, l
+	s := a.newSession(cfg)
+	s.id, s.listener = in.id(), l
 	key := sessionKey{s.id, in.source.Key()}
 	a.mu.Lock()
 	if a.closed || a.sessions[key] != nil || a.joining[inv.Subject] >= maxHalfOpenPerSubject {
@@ -90,6 +83,17 @@ func (a *App) newResponder(in *incoming, msg control.Inbound, inv Invitation, l 
 	s.start(control.Start{}, &msg)
 }
 
+// timersOf takes over a peer's timers, within reason.
+func timersOf(timer *pb.TimerSettings, cfg *control.Config) {
+	cfg.Reliable = timer.GetTimeout() > 0
+	if !cfg.Reliable {
+		cfg.MaxRetries, cfg.Interval = DefaultMaxRetries, DefaultInterval
+		return
+	}
+	cfg.MaxRetries = min(int(timer.GetMaxRetries()), maxRetriesTaken)
+	cfg.Interval = min(max(time.Duration(timer.GetTimeout())*time.Millisecond, minIntervalTaken), maxIntervalTaken)
+}
+
 func (a *App) group(wanted bool) (control.MLS, error) {
 	if !wanted {
 		return nil, nil
@@ -97,22 +101,20 @@ func (a *App) group(wanted bool) (control.MLS, error) {
 	return newMLSGroup(a.cfg.Identity, a.cfg.Verifier, time.Now())
 }
 
-func (a *App) newSession(cfg control.Config, group control.MLS) *Session {
-	cfg.MLS = group
+func (a *App) newSession(cfg control.Config) *Session {
+	a.fill(&cfg)
+	s := &Session{machine: control.New(cfg), request: make(chan struct{}, 1)}
+	s.setUp(a, &cfg, s)
+	s.core = s.machine
+	s.state.peer = cfg.Peer
+	return s
+}
+
+// fill sets what all sessions of the app have in common.
+func (a *App) fill(cfg *control.Config) {
 	cfg.NewID = rand.Uint32
 	cfg.LostAfter = LostAfter
 	cfg.RotateAfter, cfg.RotateMessages = a.cfg.RotateAfter, a.cfg.RotateMessages
-	s := &Session{
-		app: a, local: cfg.Local, reliable: cfg.Reliable, encrypted: group != nil,
-		receipts: map[arq.MessageID]*Receipt{},
-		inbox:    make(chan *incoming, inboxFrames), pubs: make(chan *publication), wishes: make(chan control.Event),
-		link: make(chan struct{}, 1), request: make(chan struct{}, 1),
-		opened: make(chan struct{}), leaving: make(chan struct{}), done: make(chan struct{}),
-		inQueue: inQueue{ready: make(chan struct{}, 1)},
-	}
-	s.state.peer = cfg.Peer
-	s.machine = control.New(cfg)
-	return s
 }
 
 // found moves an initiator's session to where messages of its peer are routed.
@@ -144,25 +146,5 @@ func (a *App) joinEnded(subject string) {
 	a.halfOpen--
 	if a.joining[subject]--; a.joining[subject] <= 0 {
 		delete(a.joining, subject)
-	}
-}
-
-// forget takes an ended session out of the tables.
-func (a *App) forget(s *Session, wasOpen bool) {
-	st := s.snapshot()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.opening[s.id] == s {
-		delete(a.opening, s.id)
-	}
-	key := sessionKey{s.id, st.peer.Key()}
-	if a.sessions[key] == s {
-		delete(a.sessions, key)
-	}
-	if !s.initiator && !wasOpen {
-		a.joinEnded(st.subject)
-	}
-	if wasOpen {
-		a.tombs.put(s.id, st.peer.Key(), tombstone{local: s.local, subject: st.subject}, time.Now())
 	}
 }

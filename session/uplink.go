@@ -107,6 +107,9 @@ func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
 		for _, n := range a.subs {
 			names = append(names, n)
 		}
+		for _, c := range a.channels {
+			names = append(names, c.name)
+		}
 		a.mu.Unlock()
 		for _, n := range names {
 			if a.subscribed(n) {
@@ -115,7 +118,7 @@ func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
 			err := a.subscribeOn(ctx, conn, n, true)
 			switch {
 			case err == nil:
-			case errors.Is(err, &Error{Code: CodeRejected}) && n.Prefix != a.self.Prefix:
+			case errors.Is(err, &Error{Code: CodeRejected}) && n.Key() != a.self.Key():
 				// The others still work; the next link tries this one again.
 				a.log.Error().Stringer("name", n).Err(err).Msg("not reachable under this name")
 			case errors.Is(err, &Error{Code: CodeRejected}):
@@ -179,7 +182,7 @@ func (a *App) removeName(n name.Name) bool {
 func (a *App) subscribed(n name.Name) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.subIDs[n.Prefix] != 0
+	return a.subIDs[n.Key()] != 0
 }
 
 // publishLink announces conn, unless names were added since gen.
@@ -231,7 +234,17 @@ func (a *App) Subscribe(ctx context.Context, n name.Name) error {
 		return invalid("Subscribe: the name has no strings")
 	}
 	added := a.addName(n)
-	err := a.onLink(ctx, func(ctx context.Context, conn *link.Conn) error {
+	err := a.ensureSubscribed(ctx, n)
+	if err != nil && added {
+		a.removeName(n)
+	}
+	return err
+}
+
+// ensureSubscribed waits until n, which is among the names to be subscribed, is
+// so on the current link.
+func (a *App) ensureSubscribed(ctx context.Context, n name.Name) error {
+	return a.onLink(ctx, func(ctx context.Context, conn *link.Conn) error {
 		switch {
 		case a.subscribed(n): // before, or with the link that came up
 			return nil
@@ -240,10 +253,6 @@ func (a *App) Subscribe(ctx context.Context, n name.Name) error {
 		}
 		return errRefusedName
 	})
-	if err != nil && added {
-		a.removeName(n)
-	}
-	return err
 }
 
 // Unsubscribe takes a name back. The app's own name stays until Close.
@@ -255,11 +264,17 @@ func (a *App) Unsubscribe(ctx context.Context, n name.Name) error {
 	if !a.removeName(n) {
 		return invalid("Unsubscribe: %s is not subscribed", n.Path())
 	}
+	return a.endSubscription(ctx, n)
+}
+
+// endSubscription unsubscribes n on the current link; the next one will not
+// subscribe it.
+func (a *App) endSubscription(ctx context.Context, n name.Name) error {
 	a.mu.Lock()
 	conn := a.conn
 	a.mu.Unlock()
 	if conn == nil {
-		return nil // the next link will not subscribe it
+		return nil
 	}
 	return a.subscribeOn(ctx, conn, n, false)
 }
@@ -294,7 +309,7 @@ func (a *App) onLink(ctx context.Context, f func(context.Context, *link.Conn) er
 // id, and waits for its acknowledgement.
 func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add bool) error {
 	a.mu.Lock()
-	id := a.subIDs[n.Prefix] // an Unsubscribe carries the id of its Subscribe
+	id := a.subIDs[n.Key()] // an Unsubscribe carries the id of its Subscribe
 	if add || id == 0 {
 		a.nextSub++
 		if a.nextSub == 0 { // 0 means: no acknowledgement
@@ -344,9 +359,9 @@ func (a *App) noteSubscription(n name.Name, id uint64, add bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if add {
-		a.subIDs[n.Prefix] = id
+		a.subIDs[n.Key()] = id
 	} else {
-		delete(a.subIDs, n.Prefix)
+		delete(a.subIDs, n.Key())
 	}
 }
 

@@ -25,6 +25,8 @@ type Member struct {
 	Leaf         uint32
 	Credential   []byte // identity of a basic credential: a SLIM identity token
 	SignatureKey []byte // 65-byte uncompressed P-256 point
+	// Suites are the cipher suites that its client says it can do.
+	Suites []uint16
 }
 
 // Reason says why a leaf is shown to [Verify].

@@ -129,7 +129,7 @@ func (l *leafNode) clone() *leafNode {
 }
 
 func (l *leafNode) member(index uint32) Member {
-	return Member{Leaf: index, Credential: l.credential, SignatureKey: l.signatureKey}
+	return Member{Leaf: index, Credential: l.credential, SignatureKey: l.signatureKey, Suites: l.caps.suites}
 }
 
 // check is RFC 9420 section 7.3 as far as it needs neither the group nor the

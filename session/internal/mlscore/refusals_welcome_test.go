@@ -331,7 +331,7 @@ func refuseWelcomePaths(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := v.draft()
 			d.path = path
-			v.refuse(t, ErrInvalidCommit, "path secret of another key", d.encode(t))
+			v.refuse(t, ErrInvalidTree, "path secret of another key", d.encode(t))
 		})
 	}
 	// Right for the lowest node, while the one above has another key.
@@ -343,7 +343,7 @@ func refuseWelcomePaths(t *testing.T) {
 			b.relink(t, 4, 11, 9)
 			b.relink(t, 0, 7, 3, 1)
 			if x == 7 {
-				v.refuseTree(t, ErrInvalidCommit, "path secret of another key", b)
+				v.refuseTree(t, ErrInvalidTree, "path secret of another key", b)
 			} else {
 				v.acceptTree(t, b)
 			}
@@ -375,6 +375,6 @@ func refuseUpperKey(t *testing.T) {
 	b := v.bentTree(h)
 	b.bend(7, func(p *parentNode) { p.encryptionKey = newPerson(t, P256, "nobody").Signer.Public() })
 	b.relink(t, 0, 7, 3, 1)
-	v.refuseTree(t, ErrInvalidCommit, "path secret of another key", b)
+	v.refuseTree(t, ErrInvalidTree, "path secret of another key", b)
 	v.join(t)
 }

@@ -30,6 +30,8 @@ type Member struct {
 	Leaf         uint32
 	Credential   []byte // identity of a basic credential: a SLIM identity token
 	SignatureKey []byte // in the form of [Signer].Public
+	// Suites are the cipher suites that its client says it can do.
+	Suites []uint16
 }
 
 // Reason says why a leaf is shown to [Verify].

@@ -328,8 +328,13 @@ func (j *joiner) checkMembers() (err error) {
 }
 
 // finish derives the epoch.
-func (j *joiner) finish() (*Group, error) {
+func (j *joiner) finish() (g *Group, err error) {
 	keys := privateKeys{2 * j.self: bytes.Clone(j.pending.enc)}
+	defer func() {
+		if err != nil {
+			keys.wipeUnless(nil)
+		}
+	}()
 	if j.path != nil {
 		if err := j.climb(keys); err != nil {
 			return nil, err
@@ -337,7 +342,6 @@ func (j *joiner) finish() (*Group, error) {
 	}
 	j.schedule.derive(&j.how.psk, &j.info.context)
 	if !hmac.Equal(j.schedule.tag[:], j.info.confirmation) {
-		keys.wipeUnless(nil)
 		return nil, fail(ErrSignature, "confirmation tag")
 	}
 	now := newEpoch(j.info.context, j.tree, keys, &j.schedule.secrets, j.info.confirmation)
@@ -359,5 +363,8 @@ func (j *joiner) climb(keys privateKeys) error {
 	pathSecret := secret(j.path)
 	commit, err := j.tree.climb(&pathSecret, steps[at:], keys)
 	clear(commit[:])
-	return err
+	if err != nil {
+		return fail(ErrInvalidTree, "path secret of another key")
+	}
+	return nil
 }
