@@ -53,7 +53,7 @@ var rules = []rule{
 	{path: "session/identity/spiffe/workloadtest", ours: []string{"session/identity/internal/jws"}, third: []string{"github.com/spiffe/go-spiffe", grpc}, why: "a fake agent for tests"},
 	{path: "session/internal/arq", pure: true, why: "windows are plain state"},
 	{path: "session/internal/control", ours: []string{"session/internal/arq", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, pure: true, why: "protocol machines are plain state; MLS comes through an interface"},
-	{path: "session/internal/mls", third: []string{"github.com/thomas-vilte/mls-go"}, pure: true, why: "owns MLS, the only importer of its library"},
+	{path: "session/internal/mls", pure: true, why: "RFC 9420 on the standard library alone"},
 	{path: "session", ours: []string{"session/identity", "session/internal/arq", "session/internal/control", "session/internal/mls", "slimnode/link", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, third: []string{zerolog}, why: "never imports the node"},
 	{path: "adapters/mcp/gosdk", ours: []string{"adapters/mcp"}, third: []string{goSDK}, why: "users of mcp-go do not pull go-sdk in"},
 	{path: "adapters/mcp/...", ours: []string{"adapters/mcp", "session", "session/identity", "slimnode/name"}, third: []string{mcpGo}, why: "adapters use only what applications may use"},

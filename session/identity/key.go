@@ -80,10 +80,6 @@ func (s *p256Signer) Sign(msg []byte) ([]byte, error) {
 	return sig, nil
 }
 
-// ECDSA is the private key itself, for the MLS implementation, which so far
-// cannot sign commits through [Signer].
-func (s *p256Signer) ECDSA() *ecdsa.PrivateKey { return s.key }
-
 // VerifySignature checks sig over msg. The length of pub tells the algorithm:
 // 65 and 33 bytes are a P-256 point (ECDSA over SHA-256, ASN.1 DER), 32 bytes
 // an Ed25519 key. The error is [ErrPublicKey] or [ErrSignature].

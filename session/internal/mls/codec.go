@@ -8,6 +8,9 @@ import "encoding/binary"
 type reader struct {
 	b   []byte
 	bad bool
+	// unsupported is set beside bad if the fault is a type that the profile
+	// does not know.
+	unsupported bool
 }
 
 func (r *reader) fail() { r.bad, r.b = true, nil }
@@ -99,6 +102,7 @@ func (r *reader) each(count int, element func(*reader)) {
 		element(in)
 	}
 	if in.bad {
+		r.unsupported = r.unsupported || in.unsupported
 		r.fail()
 	}
 }
@@ -143,23 +147,43 @@ func vecSize(n int) int {
 	}
 }
 
-// Wire formats and the version of MLSMessage (RFC 9420 section 6).
+// Numbers of the wire: the version and wire formats of MLSMessage, and the
+// types of section 6 and 17 that this profile uses or names to refuse.
 const (
-	version10      = 1
-	formatPublic   = 1
-	formatPrivate  = 2
-	formatWelcome  = 3
-	formatKey      = 5
-	headerSize     = 4
-	contentApp     = 1
-	contentCommit  = 3
-	senderMember   = 1
-	credBasic      = 1
-	sourcePackage  = 1
-	sourceCommit   = 3
+	version10 = 1
+
+	formatPublic    = 1
+	formatPrivate   = 2
+	formatWelcome   = 3
+	formatGroupInfo = 4
+	formatKey       = 5
+	headerSize      = 4 // of MLSMessage: version and wire format
+
+	contentApp      = 1
+	contentProposal = 2
+	contentCommit   = 3
+
+	senderMember      = 1
+	senderExternal    = 2
+	senderNewProposal = 3
+	senderNewCommit   = 4
+
+	credBasic = 1
+	credX509  = 2
+
+	sourcePackage = 1
+	sourceUpdate  = 2
+	sourceCommit  = 3
+
 	proposalAdd    = 1
+	proposalUpdate = 2
 	proposalRemove = 3
-	extRatchetTree = 2
+
+	extApplicationID        = 1
+	extRatchetTree          = 2
+	extRequiredCapabilities = 3
+	extExternalPub          = 4
+	extExternalSenders      = 5
 )
 
 // open checks the header of an MLSMessage and returns a reader behind it.

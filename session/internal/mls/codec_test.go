@@ -2,117 +2,103 @@ package mls
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"testing"
-	"time"
 )
 
-func TestLengths(t *testing.T) {
-	tests := []struct {
-		name string
-		in   []byte
-		want int // -1: refused
-	}{
-		{"one byte", []byte{0x25}, 0x25},
-		{"two bytes", []byte{0x7b, 0xbd}, 15293},
-		{"four bytes", []byte{0x9d, 0x7f, 0x3e, 0x7d}, 494878333},
-		{"smallest of two", []byte{0x40, 0x40}, 64},
-		{"smallest of four", []byte{0x80, 0, 0x40, 0}, 16384},
-		{"not the shortest, two", []byte{0x40, 0x3f}, -1},
-		{"not the shortest, four", []byte{0x80, 0, 0x3f, 0xff}, -1},
-		{"prefix 3", []byte{0xc0, 0, 0, 0, 0, 0, 0, 0}, -1},
-		{"cut", []byte{0x80, 0, 0x40}, -1},
-		{"empty", nil, -1},
+func TestOfficialDeserialization(t *testing.T) {
+	var vectors []struct {
+		Header hexBytes `json:"vlbytes_header"`
+		Length int      `json:"length"`
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			r := &reader{b: tt.in}
-			got := r.length()
-			if r.bad != (tt.want < 0) || !r.bad && (got != tt.want || !bytes.Equal(appendLength(nil, got), tt.in)) {
-				t.Errorf("got %d, bad %t", got, r.bad)
-			}
-		})
+	official(t, "deserialization", &vectors)
+	for _, v := range vectors {
+		r := &reader{b: v.Header}
+		if n := r.length(); n != v.Length || !r.done() {
+			t.Errorf("%x reads as %d, want %d", v.Header, n, v.Length)
+		}
+		if b := appendLength(nil, v.Length); !bytes.Equal(b, v.Header) {
+			t.Errorf("%d is written as %x, want %x", v.Length, b, v.Header)
+		}
 	}
+	t.Logf("%d vectors", len(vectors))
 }
 
-func TestReaderBounds(t *testing.T) {
-	tests := []struct {
+func TestReaderRefuses(t *testing.T) {
+	for _, c := range []struct {
 		name string
 		in   []byte
 		read func(*reader)
-		ok   bool
 	}{
-		{"vector", []byte{2, 1, 2}, func(r *reader) { r.vec(2) }, true},
-		{"vector beyond input", []byte{3, 1, 2}, func(r *reader) { r.vec(9) }, false},
-		{"vector over limit", []byte{2, 1, 2}, func(r *reader) { r.vec(1) }, false},
-		{"trailing byte", []byte{1, 1, 2}, func(r *reader) { r.vec(9) }, false},
-		{"two elements", []byte{4, 0, 1, 0, 2}, func(r *reader) { r.u16s(2) }, true},
-		{"too many elements", []byte{4, 0, 1, 0, 2}, func(r *reader) { r.u16s(1) }, false},
-		{"half an element", []byte{3, 0, 1, 0}, func(r *reader) { r.u16s(9) }, false},
-		{"nested overrun", []byte{2, 5, 1}, func(r *reader) { r.each(9, func(in *reader) { in.vec(9) }) }, false},
-		{"presence 1", []byte{1}, func(r *reader) { r.optional() }, true},
-		{"presence 2", []byte{2}, func(r *reader) { r.optional() }, false},
-		{"duplicate extension", []byte{6, 9, 9, 0, 9, 9, 0}, func(r *reader) { r.extensions(nil) }, false},
-		{"extensions", []byte{6, 9, 9, 0, 9, 8, 0}, func(r *reader) { r.extensions(nil) }, true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			r := &reader{b: tt.in}
-			tt.read(r)
-			if r.done() != tt.ok {
-				t.Errorf("accepted: %t", r.done())
+		{"length of nothing", nil, func(r *reader) { r.length() }},
+		{"length in two bytes that fits in one", []byte{0x40, 0x3f}, func(r *reader) { r.length() }},
+		{"length in four bytes that fits in two", []byte{0x80, 0, 0x3f, 0xff}, func(r *reader) { r.length() }},
+		{"length with prefix 3", []byte{0xc0, 0, 0, 0, 0, 0, 0, 0}, func(r *reader) { r.length() }},
+		{"length cut off", []byte{0x80, 0, 0x40}, func(r *reader) { r.length() }},
+		{"vector beyond the input", []byte{3, 1, 2}, func(r *reader) { r.vec(9) }},
+		{"vector beyond its limit", []byte{3, 1, 2, 3}, func(r *reader) { r.vec(2) }},
+		{"presence byte 2", []byte{2}, func(r *reader) { r.optional() }},
+		{"integer cut off", []byte{1, 2, 3}, func(r *reader) { r.u32() }},
+		{"too many elements", []byte{3, 1, 2, 3}, func(r *reader) { r.each(2, func(r *reader) { r.u8() }) }},
+		{"element cut off", []byte{3, 1, 2, 3}, func(r *reader) { r.each(9, func(r *reader) { r.u16() }) }},
+		{"byte left over", []byte{1, 2}, func(r *reader) { r.u8() }},
+		{"negative size", []byte{1}, func(r *reader) { r.take(-1) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &reader{b: c.in}
+			if c.read(r); r.done() {
+				t.Error("accepted")
 			}
 		})
 	}
 }
 
-// TestForeignProposals rewrites the first proposal of a real commit.
-func TestForeignProposals(t *testing.T) {
-	a, b, _ := three(t)
-	commit, _, err := a.g.Commit(Change{Remove: []uint32{2}}, time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+func TestReaderFaultSticks(t *testing.T) {
+	r := &reader{b: []byte{9, 1, 2, 3}}
+	r.vec(9)
+	if r.u8() != 0 || r.optional() || r.sub(9).done() || r.done() {
+		t.Error("reads on after a fault")
 	}
-	// sender type, leaf, no AAD, content commit, 7 bytes of proposals: by
-	// value, type 3, leaf 2
-	head := []byte{1, 0, 0, 0, 0, 0, 3, 7, 1, 0, 3, 0, 0, 0, 2}
-	i := bytes.Index(commit, head)
-	if i < 0 {
-		t.Fatal("commit has another form")
-	}
-	edit := func(offset int, to byte) []byte {
-		out := bytes.Clone(commit)
-		out[i+offset] = to
-		return out
-	}
-	tests := []struct {
+}
+
+func TestOpenHeader(t *testing.T) {
+	for _, c := range []struct {
 		name string
-		in   []byte
+		msg  []byte
 		want error
 	}{
-		{"external sender", edit(0, 2), ErrUnsupported},
-		{"new member", edit(0, 4), ErrUnsupported},
-		{"content application", edit(6, 1), ErrUnsupported},
-		{"content proposal", edit(6, 2), ErrUnsupported},
-		{"by reference", edit(8, 2), ErrUnsupported},
-		{"update", edit(10, 2), ErrUnsupported},
-		{"pre-shared key", edit(10, 4), ErrUnsupported},
-		{"reinit", edit(10, 5), ErrUnsupported},
-		{"external init", edit(10, 6), ErrUnsupported},
-		{"context extensions", edit(10, 7), ErrUnsupported},
-		{"grease", edit(9, 0x0a), ErrUnsupported},
-		{"committer is us", edit(4, 1), ErrInvalidCommit},
-		{"committer is nobody", edit(4, 9), ErrInvalidCommit},
-		{"other leaf removed", edit(14, 1), ErrSignature},
+		{"right", []byte{0, 1, 0, formatWelcome, 7}, nil},
+		{"short", []byte{0, 1, 0}, ErrMalformed},
+		{"long", make([]byte, maxMessage+1), ErrMalformed},
+		{"version", []byte{0, 2, 0, formatWelcome, 7}, ErrUnsupported},
+		{"format", []byte{0, 1, 0, formatGroupInfo, 7}, ErrUnsupported},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := open(c.msg, formatWelcome)
+			if !errors.Is(err, c.want) {
+				t.Fatalf("error %v, want %v", err, c.want)
+			}
+			if err == nil && (r.u8() != 7 || !r.done()) {
+				t.Error("reader is not behind the header")
+			}
+		})
 	}
-	for _, tt := range tests {
-		b.unchanged(tt.name, tt.want, func() error { _, err := b.g.Process(tt.in); return err })
-	}
-	if _, err := b.g.Process(commit); err != nil {
-		t.Error(err)
-	}
-	if _, err := open([]byte{0, 1, 0, 4}, formatPublic); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("wire format 4: %v", err)
-	}
+}
+
+// FuzzVector holds the reader to one encoding for each value.
+func FuzzVector(f *testing.F) {
+	f.Add([]byte{3, 1, 2, 3})
+	f.Add(appendVec(nil, make([]byte, 64)))
+	f.Add(appendVec(nil, make([]byte, 1<<14)))
+	f.Add([]byte{0x40, 1, 0})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r := &reader{b: in}
+		v := r.vec(maxMessage)
+		if !r.done() {
+			return
+		}
+		if out := appendVec(nil, v); !bytes.Equal(out, in) || vecSize(len(v)) != len(in) {
+			t.Errorf("%x reads as %x, which is written as %x", in, v, out)
+		}
+	})
 }

@@ -5,12 +5,6 @@ import (
 	"io"
 	"slices"
 	"time"
-
-	"github.com/thomas-vilte/mls-go/ciphersuite"
-	"github.com/thomas-vilte/mls-go/credentials"
-	"github.com/thomas-vilte/mls-go/framing"
-	"github.com/thomas-vilte/mls-go/group"
-	"github.com/thomas-vilte/mls-go/keypackages"
 )
 
 // Commit changes the group and enters the new epoch. It returns the commit for
@@ -20,248 +14,184 @@ import (
 // Replacing a member is a Remove and an Add in one Change; the new leaf may
 // then have the old one's subject and signature key.
 //
-// A commit has a path whenever the group had another member before, so that a
-// leaf's renewal alone is Change{Path: true}. With nobody else in the group
-// that, and Credential, is ErrUnsupported: create a new group instead. If a
-// key package begins a little in the future, the error has RetryAt set.
-// Randomness is the runtime's, not rnd's.
-func (g *Group) Commit(ch Change, now time.Time, _ io.Reader) (commit, welcome []byte, err error) {
-	if err := g.alive(); err != nil {
-		return nil, nil, err
+// A path is made if the Change asks for one, if RFC 9420 section 12.4 requires
+// one, and whenever the root of the tree would be blank: mls-rs refuses some
+// valid trees without it. If a key package begins in the future, by a clock
+// ahead of ours, the error has RetryAt set.
+func (g *Group) Commit(ch Change, now time.Time, rnd io.Reader) (message, welcome []byte, err error) {
+	if g.now == nil {
+		return nil, nil, errWiped
 	}
-	key, err := signingKey(g.cfg.Signer)
+	list, err := g.propose(ch, now)
 	if err != nil {
 		return nil, nil, err
 	}
-	adds, err := g.checkChange(ch, now)
+	t := g.now.tree.clone()
+	c, err := t.apply(list, g.now.context.groupID)
 	if err != nil {
 		return nil, nil, err
 	}
-	lib, err := g.now.copy()
-	if err != nil {
-		return nil, nil, err
-	}
-	if ch.Credential != nil {
-		if err := setCredential(lib, ch.Credential); err != nil {
+	m := making{Group: g, list: list, tree: t, change: c, rnd: rnd}
+	defer m.wipe()
+	if ch.Path || ch.Credential != nil || needsPath(list) || t.nodes[root(t.width())].blank() {
+		if err := m.makePath(ch.Credential); err != nil {
 			return nil, nil, err
 		}
 	}
-	maskReplaced(lib, ch.Remove, adds)
-	err = guard(ErrInvalidCommit, "refused", func() (err error) {
-		commit, welcome, err = change(lib, key, ch.Remove, adds)
-		return err
-	})
-	if err != nil {
-		return nil, nil, notYet(adds, err)
-	}
-	next, err := newEpoch(lib)
-	if err != nil {
+	if err := m.finish(); err != nil {
 		return nil, nil, err
 	}
-	if _, err := next.roster(g.cfg.Subject); err != nil {
-		return nil, nil, err
-	}
-	if ch.Credential != nil {
-		g.cfg.Credential = slices.Clone(ch.Credential)
-	}
-	g.advance(next)
-	return commit, welcome, nil
+	g.enter(m.next)
+	return m.message, m.welcome, nil
 }
 
-// change makes and applies a commit.
-func change(
-	lib *group.Group, key *ciphersuite.SignaturePrivateKey, removes []uint32, adds []wireKeyPackage,
-) (commit, welcome []byte, err error) {
-	packages, err := propose(lib, removes, adds)
-	if err != nil {
-		return nil, nil, err
+// propose turns a Change into proposals, Adds first as mls-rs does, and checks
+// all that receivers will check, and the lifetimes.
+func (g *Group) propose(ch Change, now time.Time) ([]sent, error) {
+	switch {
+	case len(ch.Add)+len(ch.Remove) == 0 && !ch.Path && ch.Credential == nil:
+		return nil, fail(ErrUnsupported, "empty change")
+	case len(ch.Add)+len(ch.Remove) > maxProposals:
+		return nil, fail(ErrInvalidCommit, "too many proposals")
 	}
-	staged, err := lib.Commit(key, key.PublicKey(), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	joiner := staged.JoinerSecret()
-	if err := lib.MergeCommit(staged); err != nil {
-		return nil, nil, err
-	}
-	ac := staged.AuthenticatedContent()
-	commit = framing.NewMLSMessagePublic(&framing.PublicMessage{
-		Content: ac.Content, Auth: ac.Auth, MembershipTag: staged.MembershipTag(),
-	}).Marshal()
-	if len(packages) == 0 {
-		return commit, nil, nil
-	}
-	w, err := lib.CreateWelcomeWithOpts(packages, key, group.WithJoinerSecret(joiner),
-		group.WithPSKIDs(staged.PskIDs()), group.WithPSKSecret(staged.RawPskSecret()), group.WithStagedCommit(staged))
-	if err != nil {
-		return nil, nil, err
-	}
-	return commit, (&framing.MLSMessage{Welcome: w.Marshal()}).Marshal(), nil
-}
-
-func propose(lib *group.Group, removes []uint32, adds []wireKeyPackage) (packages []*keypackages.KeyPackage, err error) {
-	for _, leaf := range removes {
-		if _, err := lib.RemoveMember(group.LeafNodeIndex(leaf)); err != nil {
-			return nil, err
+	removed := map[string]*leafNode{}
+	var removes []sent
+	for _, i := range ch.Remove {
+		l := g.now.tree.leaf(i)
+		switch {
+		case i == g.self:
+			return nil, fail(ErrInvalidCommit, "committer removes itself")
+		case l == nil, removed[l.subject] != nil:
+			return nil, fail(ErrInvalidCommit, "remove of nobody")
 		}
+		removed[l.subject] = l
+		removes = append(removes, sent{proposal: &proposal{kind: proposalRemove, remove: i}, by: g.self})
 	}
-	for _, k := range adds {
-		kp, err := keypackages.UnmarshalKeyPackage(k.raw)
+	var list []sent
+	for _, wire := range ch.Add {
+		k, err := g.newcomer(wire, now, removed)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := lib.AddMember(kp); err != nil {
-			return nil, err
-		}
-		packages = append(packages, kp)
+		list = append(list, sent{proposal: &proposal{kind: proposalAdd, add: k}, by: g.self})
 	}
-	return packages, nil
+	return append(list, removes...), nil
 }
 
-// setCredential replaces our credential in the leaf that the next path makes.
-func setCredential(lib *group.Group, credential []byte) error {
-	return guard(ErrUnsupported, "own credential", func() error {
-		m, ok := lib.GetMember(lib.OwnLeafIndex())
-		if !ok {
-			return ErrInvalidTree
-		}
-		m.Credential = credentials.NewBasicCredential(slices.Clone(credential))
-		return nil
-	})
-}
-
-// maskReplaced hides from the library's duplicate check the signature key of a
-// leaf that goes in the same commit as a new leaf with that key comes: the
-// library does not apply removals before it checks. Only for a copy that is
-// thrown away on error.
-func maskReplaced(lib *group.Group, removes []uint32, adds []wireKeyPackage) {
-	for _, i := range removes {
-		node := lib.GetTreeLeaf(group.LeafNodeIndex(i))
-		if node == nil || node.LeafData == nil {
-			continue
-		}
-		same := func(k wireKeyPackage) bool {
-			return bytes.Equal(k.leaf.member.SignatureKey, node.LeafData.SigKeyBytes())
-		}
-		if slices.ContainsFunc(adds, same) {
-			masked := *node.LeafData
-			masked.SignatureKeyRaw = []byte{0}
-			node.LeafData = &masked
-		}
-	}
-}
-
-func (g *Group) checkChange(ch Change, now time.Time) ([]wireKeyPackage, error) {
-	if err := g.checkShape(ch); err != nil {
+// newcomer checks a key package that we are about to add. removed are the
+// leaves that go in the same commit, by subject.
+func (g *Group) newcomer(wire []byte, now time.Time, removed map[string]*leafNode) (*keyPackage, error) {
+	k, err := parseKeyPackage(bytes.Clone(wire))
+	if err != nil {
 		return nil, err
 	}
-	removed := map[uint32]bool{}
-	for _, leaf := range ch.Remove {
-		if g.now.leaf(leaf) == nil || leaf == g.now.self || removed[leaf] {
-			return nil, fail(ErrInvalidCommit, "removal of ourselves, of nobody or twice")
-		}
-		removed[leaf] = true
+	if err := k.check(g.suite); err != nil {
+		return nil, err
 	}
-	if ch.Credential != nil {
-		if err := g.checkOwnCredential(ch.Credential); err != nil {
-			return nil, err
-		}
+	if err := k.leaf.caps.checkForAdding(g.suite); err != nil {
+		return nil, err
 	}
-	adds := make([]wireKeyPackage, 0, len(ch.Add))
-	for _, wire := range ch.Add {
-		k, err := parseKeyPackage(wire)
-		if err != nil {
-			return nil, err
-		}
-		if err := k.leaf.lifetime.check(now); err != nil {
-			return nil, err
-		}
-		adds = append(adds, k)
+	if err := k.leaf.lifetime.check(now); err != nil {
+		return nil, err
 	}
-	for i := range adds {
-		if err := g.checkAdd(adds, i, removed, true); err != nil {
-			return nil, err
-		}
+	if err := g.admit(k.leaf, 0); err != nil {
+		return nil, err
 	}
-	return adds, nil
+	why := Adding
+	if old := removed[k.leaf.subject]; old != nil && bytes.Equal(old.signatureKey, k.leaf.signatureKey) {
+		why = Rejoining
+	}
+	return k, verifyMember(g.config, k.leaf.member(0), why)
 }
 
-func (g *Group) checkShape(ch Change) error {
-	alone := len(g.now.members()) == 1
-	renewal := ch.Path || ch.Credential != nil
-	switch {
-	case len(ch.Remove)+len(ch.Add) == 0 && !renewal:
-		return fail(ErrInvalidCommit, "nothing to change")
-	case renewal && alone:
-		return fail(ErrUnsupported, "renewal with nobody else in the group")
-	case len(ch.Remove)+len(ch.Add) > maxProposals:
-		return fail(ErrInvalidCommit, "too many changes")
-	case len(g.now.members())+len(ch.Add)-len(ch.Remove) > maxLeaves:
-		return fail(ErrInvalidCommit, "too many members")
+// making is a commit under construction.
+type making struct {
+	*Group
+	list   []sent
+	tree   *tree
+	change change
+	rnd    io.Reader
+
+	path   *freshPath
+	update *updatePath
+
+	next             *epoch
+	message, welcome []byte
+}
+
+// makePath renews our keys, with a new credential unless that is nil.
+func (m *making) makePath(credential []byte) (err error) {
+	own := m.tree.leaf(m.self)
+	n := newLeaf{
+		credential: own.credential, source: sourceCommit,
+		groupID: m.now.context.groupID, index: m.self,
 	}
+	subject := own.subject
+	if credential != nil {
+		if err := checkCredential(credential); err != nil {
+			return err
+		}
+		n.credential = bytes.Clone(credential)
+		member := Member{Leaf: m.self, Credential: n.credential, SignatureKey: m.config.Signer.Public()}
+		if subject, err = subjectOf(m.config, member); err != nil {
+			return err
+		}
+		if subject != own.subject {
+			return fail(ErrInvalidLeaf, "subject is not the old one")
+		}
+		if err := verifyMember(m.config, member, Path); err != nil {
+			return err
+		}
+	}
+	if m.path, err = m.tree.freshPath(n, m.config.Signer, m.rnd); err != nil {
+		return err
+	}
+	m.path.leaf.subject = subject
+	context := m.now.nextContext(m.tree)
+	m.update, err = m.path.seal(m.tree, context.encode(), m.change.added)
+	return err
+}
+
+// finish signs the commit and derives the next epoch.
+func (m *making) finish() error {
+	context := m.now.nextContext(m.tree)
+	body := commit{path: m.update}
+	for _, p := range m.list {
+		body.proposals = append(body.proposals, p.proposal)
+	}
+	f := framed{format: formatPublic, kind: contentCommit}
+	f.raw = body.append(appendHead(nil, context.groupID, m.now.context.epoch, m.self, nil, contentCommit))
+	var err error
+	if f.signature, err = m.config.Signer.Sign(f.signContent(nil, m.now.raw)); err != nil {
+		return &Error{Kind: ErrUnsupported, Reason: "signer failed", Cause: err}
+	}
+	confirmed := confirmedHash(m.now.interim[:], f.transcriptInput())
+	context.confirmed = confirmed[:]
+	keys := m.now.copyKeys()
+	var commitSecret secret
+	if m.path != nil {
+		commitSecret = m.path.commit
+		for x, key := range m.path.keys {
+			keys[x] = key
+		}
+	}
+	keys.prune(m.tree)
+	s := m.now.advance(&commitSecret, &secret{}, &context)
+	defer s.wipe()
+	clear(commitSecret[:])
+	f.confirmation = s.tag[:]
+	m.message = slices.Clip(f.appendPublic(nil, &m.now.secrets.membership, m.now.raw))
+	if len(m.change.added) > 0 {
+		if m.welcome, err = m.makeWelcome(&context, &s); err != nil {
+			return err
+		}
+	}
+	m.next = newEpoch(context, m.tree, keys, &s.secrets, f.confirmation)
 	return nil
 }
 
-func (g *Group) checkOwnCredential(credential []byte) error {
-	if err := checkCredential(credential); err != nil {
-		return err
+func (m *making) wipe() {
+	if m.path != nil {
+		m.path.wipe()
 	}
-	old, _ := g.now.member(g.now.self)
-	renewed := old
-	renewed.Credential = credential
-	return g.checkSuccessor(old, renewed)
-}
-
-// checkSuccessor checks a new leaf of a member that stays.
-func (g *Group) checkSuccessor(old, renewed Member) error {
-	before, errOld := g.cfg.Subject(old)
-	after, errNew := g.cfg.Subject(renewed)
-	switch {
-	case errOld != nil:
-		return &Error{Kind: ErrInvalidLeaf, Reason: "subject", Cause: errOld}
-	case errNew != nil:
-		return &Error{Kind: ErrInvalidLeaf, Reason: "subject", Cause: errNew}
-	case before != after:
-		return fail(ErrInvalidLeaf, "new leaf has another subject")
-	}
-	return verifyLeaf(g.cfg, renewed, Path)
-}
-
-// checkAdd checks adds[i] against the members that stay and the adds before
-// it, then shows it to the caller.
-func (g *Group) checkAdd(adds []wireKeyPackage, i int, removed map[uint32]bool, ours bool) error {
-	k := adds[i]
-	subject, err := g.cfg.Subject(k.leaf.member)
-	if err != nil {
-		return &Error{Kind: ErrInvalidLeaf, Reason: "subject", Cause: err}
-	}
-	why := Added
-	if ours {
-		why = Adding
-	}
-	clash := func(m Member, encryptionKey []byte) (key, owner bool, err error) {
-		s, err := g.cfg.Subject(m)
-		key = bytes.Equal(m.SignatureKey, k.leaf.member.SignatureKey) || bytes.Equal(encryptionKey, k.leaf.encryptionKey)
-		return key, s == subject, err
-	}
-	for _, m := range g.now.members() {
-		sameKey, sameOwner, err := clash(m, g.now.leaf(m.Leaf).EncryptionKey)
-		switch {
-		case err != nil:
-			return &Error{Kind: ErrInvalidLeaf, Reason: "subject", Cause: err}
-		case removed[m.Leaf]:
-			if ours && sameOwner && bytes.Equal(m.SignatureKey, k.leaf.member.SignatureKey) {
-				why = Rejoining
-			}
-		case sameKey, sameOwner:
-			return fail(ErrDuplicate, "new member is in the group")
-		}
-	}
-	for _, other := range adds[:i] {
-		sameKey, sameOwner, err := clash(other.leaf.member, other.leaf.encryptionKey)
-		if err != nil || sameKey || sameOwner || bytes.Equal(other.initKey, k.initKey) {
-			return fail(ErrDuplicate, "two new members are one")
-		}
-	}
-	return verifyLeaf(g.cfg, cloneMember(k.leaf.member), why)
 }

@@ -31,7 +31,7 @@ type Error struct {
 	// Cause is the error of a callback, nil otherwise.
 	Cause error
 	// RetryAt is set with ErrLifetime when the same call will succeed from
-	// then on: a peer's clock is slightly ahead of ours.
+	// then on: the clock of a key package's maker is ahead of ours.
 	RetryAt time.Time
 }
 
@@ -55,17 +55,3 @@ func (e *Error) Unwrap() []error {
 }
 
 func fail(kind error, reason string) error { return &Error{Kind: kind, Reason: reason} }
-
-// guard calls into the library: a panic there is an error here, and no text of
-// the library, which may hold secrets, gets out.
-func guard(kind error, reason string, call func() error) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = fail(kind, reason)
-		}
-	}()
-	if call() != nil {
-		return fail(kind, reason)
-	}
-	return nil
-}

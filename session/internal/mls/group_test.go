@@ -5,375 +5,202 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 )
 
-// app is one member of a test group. Its subject is the credential up to "#".
-type app struct {
-	t testing.TB
-	c Config
-	g *Group
-	// refuse makes Verify fail; seen records what it was asked.
-	refuse error
-	seen   []Reason
+// testNow is when everything in these tests happens.
+var testNow = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// person is a member of test groups whose credential is its name.
+type person struct {
+	Config
+	name string
 }
 
-func newApp(t testing.TB, subject string) *app {
+func newPerson(t testing.TB, s Suite, name string) person {
 	t.Helper()
-	priv, err := NewSignatureKey(P256, rand.Reader)
+	key, err := NewSignatureKey(s, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewSigner(P256, priv)
+	signer, err := NewSigner(s, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &app{t: t}
-	a.c = Config{
-		Suite: P256, Signer: s, Credential: []byte(subject + "#1"),
-		Verify: func(_ Member, why Reason) error {
-			a.seen = append(a.seen, why)
-			return a.refuse
-		},
-		Subject: subjectOf,
-	}
-	return a
+	return person{name: name, Config: Config{
+		Suite: s, Signer: signer, Credential: []byte(name),
+		Verify:  func(Member, Reason) error { return nil },
+		Subject: func(m Member) (string, error) { return string(m.Credential), nil },
+	}}
 }
 
-func subjectOf(m Member) (string, error) {
-	s, _, ok := strings.Cut(string(m.Credential), "#")
-	if !ok {
-		return "", errors.New("no subject")
-	}
-	return s, nil
+// club is a group with all its members at hand; the first created it.
+type club struct {
+	people []person
+	groups []*Group
 }
 
-func (a *app) create() *app {
-	a.t.Helper()
-	g, err := Create(a.c, nil, time.Now(), rand.Reader)
+// newClub makes a group of n members, added one by one.
+func newClub(t testing.TB, s Suite, n int) *club {
+	t.Helper()
+	first := newPerson(t, s, "p0")
+	g, err := Create(first.Config, nil, testNow, rand.Reader)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	a.g = g
-	return a
+	c := &club{people: []person{first}, groups: []*Group{g}}
+	for i := 1; i < n; i++ {
+		c.add(t, 0, newPerson(t, s, fmt.Sprint("p", i)))
+	}
+	return c
 }
 
-func (a *app) keyPackage() ([]byte, *Pending) {
-	a.t.Helper()
-	kp, p, err := NewKeyPackage(a.c, time.Now(), rand.Reader)
+// add lets the committer add somebody and everybody else follow.
+func (c *club) add(t testing.TB, committer int, p person) {
+	t.Helper()
+	pack, pending := p.keyPackage(t)
+	commit, welcome, err := c.groups[committer].Commit(Change{Add: [][]byte{pack}}, testNow, rand.Reader)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return kp, p
+	c.process(t, committer, commit)
+	g, err := Join(p.Config, pending, welcome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.people, c.groups = append(c.people, p), append(c.groups, g)
+	c.agree(t)
 }
 
-// commit commits and hands the commit to the others.
-func (a *app) commit(ch Change, others ...*app) (welcome []byte) {
-	a.t.Helper()
-	commit, welcome, err := a.g.Commit(ch, time.Now(), rand.Reader)
+func (p *person) keyPackage(t testing.TB) ([]byte, *Pending) {
+	t.Helper()
+	pack, pending, err := NewKeyPackage(p.Config, testNow, rand.Reader)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	for _, o := range others {
-		if _, err := o.g.Process(commit); err != nil {
-			a.t.Fatalf("process: %v", err)
+	return pack, pending
+}
+
+// process applies a commit everywhere but at its committer.
+func (c *club) process(t testing.TB, committer int, commit []byte) {
+	t.Helper()
+	for i, g := range c.groups {
+		if i == committer {
+			continue
+		}
+		if _, err := g.Process(commit); err != nil {
+			t.Fatalf("member %d: %v", i, err)
 		}
 	}
-	return welcome
 }
 
-// add adds b with the others watching.
-func (a *app) add(b *app, others ...*app) {
-	a.t.Helper()
-	kp, p := b.keyPackage()
-	b.join(p, a.commit(Change{Add: [][]byte{kp}}, others...))
-}
-
-func (a *app) join(p *Pending, welcome []byte) {
-	a.t.Helper()
-	g, err := Join(a.c, p, welcome)
-	if err != nil {
-		a.t.Fatalf("join: %v", err)
-	}
-	a.g = g
-}
-
-func (a *app) protect(text, aad string) []byte {
-	a.t.Helper()
-	b, err := a.g.Protect(nil, []byte(text), []byte(aad), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return b
-}
-
-func (a *app) reads(blob []byte, text, aad string, sender uint32) {
-	a.t.Helper()
-	m, err := a.g.Unprotect(blob)
-	if err != nil {
-		a.t.Fatalf("unprotect: %v", err)
-	}
-	if string(m.Plaintext) != text || string(m.AAD) != aad || m.Sender.Leaf != sender {
-		a.t.Errorf("got %q, AAD %q of leaf %d", m.Plaintext, m.AAD, m.Sender.Leaf)
-	}
-}
-
-// agree checks that all are in one state and hear each other.
-func agree(all ...*app) {
-	first := all[0]
-	first.t.Helper()
-	for _, a := range all {
-		if !bytes.Equal(a.g.Authenticator(), first.g.Authenticator()) || a.g.Epoch() != first.g.Epoch() {
-			first.t.Fatalf("%s and %s disagree", first.c.Credential, a.c.Credential)
+// agree fails unless all members are at the same epoch of the same group and
+// everyone reads what everyone says.
+func (c *club) agree(t testing.TB) {
+	t.Helper()
+	for i, g := range c.groups {
+		if !bytes.Equal(g.Authenticator(), c.groups[0].Authenticator()) {
+			t.Fatalf("member %d has another authenticator", i)
 		}
-		blob := a.protect("hello", "aad")
-		for _, b := range all {
-			if b != a {
-				b.reads(blob, "hello", "aad", a.g.Self())
+		if err := g.consistent(); err != nil {
+			t.Fatalf("member %d: %v", i, err)
+		}
+	}
+}
+
+// consistent checks that the private keys belong to the public ones.
+func (g *Group) consistent() error {
+	for x, key := range g.now.keys {
+		private, err := g.suite.parsePrivate(key)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(private.PublicKey().Bytes(), g.now.tree.nodes[x].encryptionKey()) {
+			return fmt.Errorf("key of node %d is another one's", x)
+		}
+		if !inSubtree(2*g.self, x) {
+			return fmt.Errorf("key of node %d is not above us", x)
+		}
+	}
+	return g.now.tree.validate(g.now.context.groupID)
+}
+
+// talk sends one message from everybody to everybody.
+func (c *club) talk(t testing.TB) {
+	t.Helper()
+	for i, from := range c.groups {
+		text, aad := fmt.Appendf(nil, "hello from %d", i), []byte{byte(i)}
+		blob, err := from.Protect(nil, text, aad, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, to := range c.groups {
+			if k == i {
+				continue
+			}
+			m, err := to.Unprotect(blob)
+			if err != nil {
+				t.Fatalf("%d to %d: %v", i, k, err)
+			}
+			if !bytes.Equal(m.Plaintext, text) || !bytes.Equal(m.AAD, aad) || m.Sender.Leaf != from.Self() ||
+				string(m.Sender.Credential) != c.people[i].name {
+				t.Fatalf("%d to %d: got %+v", i, k, m)
 			}
 		}
 	}
 }
 
-func (a *app) save() []byte {
-	a.t.Helper()
-	b, err := a.g.Save(nil)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return b
-}
-
-func (a *app) reload() {
-	a.t.Helper()
-	g, err := Load(a.save(), a.c)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	a.g = g
-}
-
-func two(t testing.TB) (a, b *app) {
-	t.Helper()
-	a, b = newApp(t, "alice").create(), newApp(t, "bob")
-	a.add(b)
-	return a, b
-}
-
-func three(t testing.TB) (a, b, c *app) {
-	t.Helper()
-	a, b = two(t)
-	c = newApp(t, "carol")
-	a.add(c, b)
-	return a, b, c
-}
-
-func TestTwoMembers(t *testing.T) {
-	a, b := two(t)
-	if a.g.Epoch() != 1 || b.g.Epoch() != 1 || b.g.Self() != 1 || len(a.g.ID()) != 32 {
-		t.Errorf("epoch %d and %d, leaf %d, group id of %d bytes", a.g.Epoch(), b.g.Epoch(), b.g.Self(), len(a.g.ID()))
-	}
-	members := b.g.Members()
-	if len(members) != 2 || string(members[0].Credential) != "alice#1" || !bytes.Equal(members[1].SignatureKey, b.c.Signer.Public()) {
-		t.Errorf("members %v", members)
-	}
-	for range 3 {
-		agree(a, b)
-	}
-	if m, ok := a.g.Member(7); ok {
-		t.Errorf("leaf 7 is %v", m)
+func forSuites(t *testing.T, f func(t *testing.T, s Suite)) {
+	for _, s := range []Suite{X25519, P256} {
+		t.Run(fmt.Sprint("suite ", s), func(t *testing.T) { f(t, s) })
 	}
 }
 
-func TestThreeMembersAddRemoveReadd(t *testing.T) {
-	a, b, c := three(t)
-	agree(a, b, c)
-
-	commit, welcome, err := a.g.Commit(Change{Remove: []uint32{1}}, time.Now(), rand.Reader)
-	if err != nil || welcome != nil {
-		t.Fatalf("remove: %v, welcome of %d bytes", err, len(welcome))
-	}
-	d, err := c.g.Process(commit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d.Committer.Leaf != 0 || len(d.Removed) != 1 || string(d.Removed[0].Credential) != "bob#1" || len(d.Added) != 0 {
-		t.Errorf("delta %+v", d)
-	}
-	agree(a, c)
-
-	kp, p := b.keyPackage()
-	commit, welcome, err = a.g.Commit(Change{Add: [][]byte{kp}}, time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d, err = c.g.Process(commit); err != nil || len(d.Added) != 1 || d.Added[0].Leaf != 1 {
-		t.Fatalf("delta %+v, %v", d, err)
-	}
-	b.join(p, welcome)
-	agree(a, b, c)
-}
-
-func TestBackToAloneAndOnAgain(t *testing.T) {
-	a, b := two(t)
-	a.commit(Change{Remove: []uint32{1}})
-	if n := len(a.g.Members()); n != 1 {
-		t.Fatalf("%d members", n)
-	}
-	if _, _, err := a.g.Commit(Change{Path: true}, time.Now(), rand.Reader); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("renewal alone: %v", err)
-	}
-	a.add(b)
-	agree(a, b)
-}
-
-func TestGrowReplaceGrow(t *testing.T) {
-	all := []*app{newApp(t, "m0").create()}
-	names := 0
-	grow := func() {
-		names++
-		n := newApp(t, fmt.Sprint("m", names))
-		all[0].add(n, all[1:]...)
-		all = append(all, n)
-	}
-	for len(all) < 8 {
-		grow()
-	}
-	old := all[3]
-	rest := append(append([]*app{}, all[1:3]...), all[4:]...)
-	all[0].commit(Change{Remove: []uint32{old.g.Self()}}, rest...)
-	all = append([]*app{all[0]}, rest...)
-	for len(all) < 10 { // the ninth doubles the tree
-		grow()
-	}
-	agree(all...)
-}
-
-func TestTwoAddsInOneCommit(t *testing.T) {
-	a, b := two(t)
-	c, d := newApp(t, "carol"), newApp(t, "dave")
-	kpC, pC := c.keyPackage()
-	kpD, pD := d.keyPackage()
-	welcome := a.commit(Change{Add: [][]byte{kpC, kpD}, Remove: nil}, b)
-	c.join(pC, welcome)
-	d.join(pD, welcome)
-	agree(a, b, c, d)
-}
-
-// TestRotation renews keys and credential while messages of the old epoch are
-// on their way in both directions.
-func TestRotation(t *testing.T) {
-	a, b := two(t)
-	fromA, fromB := a.protect("a old", ""), b.protect("b old", "")
-	commit, _, err := a.g.Commit(Change{Path: true, Credential: []byte("alice#2")}, time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	newA := a.protect("a new", "")
-	if _, err := b.g.Unprotect(newA); !errors.Is(err, ErrWrongEpoch) {
-		t.Errorf("message of the future: %v", err)
-	}
-	lateB := b.protect("b late", "") // b has not seen the commit yet
-	a.reads(fromB, "b old", "", 1)
-	d, err := b.g.Process(commit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(d.Committer.Credential) != "alice#2" {
-		t.Errorf("committer %q", d.Committer.Credential)
-	}
-	b.reads(fromA, "a old", "", 0)
-	b.reads(newA, "a new", "", 0)
-	a.reads(lateB, "b late", "", 1)
-	agree(a, b)
-	if m, _ := b.g.Member(0); string(m.Credential) != "alice#2" {
-		t.Errorf("b sees %q", m.Credential)
-	}
-	for range PastEpochs + 2 {
-		a.commit(Change{Path: true}, b)
-	}
-	agree(a, b)
-}
-
-func TestCommitByParticipant(t *testing.T) {
-	a, b, c := three(t)
-	b.commit(Change{Path: true, Credential: []byte("bob#2")}, a, c)
-	agree(a, b, c)
-	a.commit(Change{Path: true}, b, c)
-	agree(a, b, c)
-}
-
-// TestRejoin replaces a member by itself: one commit with Remove and Add of one
-// signature key, made and received.
-func TestRejoin(t *testing.T) {
-	a, b, c := three(t)
-	kp, p := b.keyPackage()
-	a.seen = nil
-	commit, welcome, err := a.g.Commit(Change{Remove: []uint32{1}, Add: [][]byte{kp}}, time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(a.seen) != 1 || a.seen[0] != Rejoining {
-		t.Errorf("moderator was asked %v", a.seen)
-	}
-	d, err := c.g.Process(commit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(d.Added) != 1 || len(d.Removed) != 1 || d.Added[0].Leaf != 1 {
-		t.Errorf("delta %+v", d)
-	}
-	if _, err := b.g.Process(commit); !errors.Is(err, ErrRemoved) {
-		t.Errorf("own replacement: %v", err)
-	}
-	b.join(p, welcome)
-	agree(a, b, c)
-	a.commit(Change{Path: true}, b, c)
-	agree(a, b, c)
-	c.commit(Change{Remove: []uint32{1}}, a)
-	agree(a, c)
-}
-
-func TestVerifyReasons(t *testing.T) {
-	a, b, c := three(t)
-	a.commit(Change{Path: true}, b, c)
-	check := func(who string, got, want []Reason) {
-		t.Helper()
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %v, want %v", who, got, want)
+func TestGroupLife(t *testing.T) {
+	forSuites(t, func(t *testing.T, s Suite) {
+		c := newClub(t, s, 6)
+		c.talk(t)
+		// rotation by everybody
+		for i := range c.groups {
+			commit, welcome, err := c.groups[i].Commit(Change{Path: true}, testNow, rand.Reader)
+			if err != nil || welcome != nil {
+				t.Fatal(err, welcome)
+			}
+			c.process(t, i, commit)
+			c.agree(t)
 		}
-	}
-	check("alice", a.seen, []Reason{Adding, Adding})
-	check("bob", b.seen, []Reason{Joining, Joining, Added, Path, Path})
-	check("carol", c.seen, []Reason{Joining, Joining, Joining, Path})
-}
-
-func TestRemovedMember(t *testing.T) {
-	a, b, c := three(t)
-	old := b.protect("before", "")
-	commit, _, err := a.g.Commit(Change{Remove: []uint32{1}}, time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := b.save()
-	if _, err := b.g.Process(commit); !errors.Is(err, ErrRemoved) {
-		t.Errorf("removed member: %v", err)
-	}
-	if !bytes.Equal(before, b.save()) {
-		t.Error("ErrRemoved changed the state")
-	}
-	if _, err := c.g.Process(commit); err != nil {
-		t.Fatal(err)
-	}
-	for _, blob := range [][]byte{old, b.protect("after", "")} { // in the epoch it still knows
-		if _, err := c.g.Unprotect(blob); !errors.Is(err, ErrDecrypt) {
-			t.Errorf("removed sender: %v", err)
+		c.talk(t)
+		// remove the third, who cannot follow
+		commit, _, err := c.groups[0].Commit(Change{Remove: []uint32{2}}, testNow, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, err := b.g.Unprotect(a.protect("secret", "")); !errors.Is(err, ErrWrongEpoch) {
-		t.Errorf("removed receiver: %v", err)
-	}
+		gone := c.groups[2]
+		if _, err := gone.Process(commit); !errors.Is(err, ErrRemoved) {
+			t.Fatalf("removed member: got %v", err)
+		}
+		c.groups, c.people = append(c.groups[:2:2], c.groups[3:]...), append(c.people[:2:2], c.people[3:]...)
+		c.process(t, 0, commit)
+		c.agree(t)
+		c.talk(t)
+		c.add(t, 0, newPerson(t, s, "newcomer"))
+		c.talk(t)
+		for i, g := range c.groups {
+			state, err := g.Save(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := Load(state, c.people[i].Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := back.Save(nil)
+			if err != nil || !bytes.Equal(state, again) {
+				t.Fatal("state does not survive", err)
+			}
+			c.groups[i] = back
+		}
+		c.talk(t)
+	})
 }

@@ -3,221 +3,173 @@ package mls
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
-	"math/bits"
-	"slices"
-
-	"github.com/thomas-vilte/mls-go/ciphersuite"
-	"github.com/thomas-vilte/mls-go/framing"
-	"github.com/thomas-vilte/mls-go/group"
 )
 
+// maxScratch is how much of the signing buffer is kept between messages.
+const maxScratch = 128 << 10
+
 // Protect encrypts an application message for the group and appends it, as
-// MLSMessage, to dst. aad is authenticated and travels in clear. The length is
-// padded exactly as mls-rs does. Randomness is the runtime's, not rnd's.
-func (g *Group) Protect(dst, plaintext, aad []byte, _ io.Reader) ([]byte, error) {
-	if err := g.alive(); err != nil {
-		return nil, err
-	}
-	e := g.now
+// MLSMessage, to dst. aad is authenticated and travels in clear, at most 64
+// KiB. The length is padded exactly as mls-rs does. In epoch 0, where nobody
+// could read it, it is refused.
+func (g *Group) Protect(dst, plaintext, aad []byte, rnd io.Reader) ([]byte, error) {
 	switch {
-	case e.number == 0:
-		return nil, fail(ErrWrongEpoch, "nobody to send to")
-	case len(aad) > maxAAD || len(plaintext) > maxMessage/2:
-		return nil, fail(ErrUnsupported, "message is too long")
+	case g.now == nil:
+		return nil, errWiped
+	case g.now.context.epoch == 0:
+		return nil, fail(ErrWrongEpoch, "nobody else is in the group")
+	case len(aad) > maxAAD:
+		return nil, fail(ErrMalformed, "authenticated data is too long")
+	case len(plaintext) > maxPlaintext:
+		return nil, fail(ErrMalformed, "message is too long")
 	}
-	ac := &framing.AuthenticatedContent{
-		WireFormat: framing.WireFormatPrivateMessage,
-		Content: framing.FramedContent{
-			GroupID:           e.id,
-			Epoch:             e.number,
-			Sender:            framing.Sender{Type: framing.SenderTypeMember, LeafIndex: e.self},
-			AuthenticatedData: aad,
-			Body:              framing.ApplicationData{Data: plaintext},
-		},
-		GroupContext: e.context,
+	o := outgoing{
+		groupID: g.now.context.groupID, epoch: g.now.context.epoch, kind: contentApp,
+		aad: aad, sender: g.self,
 	}
-	sig, err := signLabelled(g.cfg.Signer, "FramedContentTBS", ac.MarshalTBS())
+	if _, err := io.ReadFull(rnd, o.guard[:]); err != nil {
+		return nil, fail(ErrUnsupported, "no randomness")
+	}
+	var length [4]byte
+	o.content[0], o.content[1] = appendLength(length[:0], len(plaintext)), plaintext
+	var err error
+	o.signature, err = g.config.Signer.Sign(g.applicationTBS(g.now.raw, g.self, o.epoch, aad, plaintext))
+	g.release()
 	if err != nil {
+		return nil, &Error{Kind: ErrUnsupported, Reason: "signer failed", Cause: err}
+	}
+	if o.key, err = g.now.messages.next(g.self); err != nil {
 		return nil, err
 	}
-	ac.Auth.Signature = ciphersuite.NewSignature(sig)
-	if err := e.reserve(1); err != nil {
-		return nil, err
-	}
-	var out *framing.PrivateMessage
-	err = guard(ErrUnsupported, "encryption", func() error {
-		out, err = framing.Encrypt(framing.EncryptParams{
-			AuthContent:     ac,
-			SenderLeafIndex: e.self,
-			CipherSuite:     suite,
-			// The library pads to a multiple: of the wanted size itself.
-			PaddingSize:      paddedSize(vecSize(len(plaintext)) + vecSize(len(sig))),
-			SenderDataSecret: e.lib.EpochSecrets().SenderDataSecret,
-			SecretTree:       e.lib.SecretTree(),
-		})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	e.used++
-	return appendPrivate(dst, out), nil
+	return o.append(dst, &g.now.secrets.senderData), nil
 }
 
-// appendPrivate encodes a PrivateMessage as MLSMessage.
-func appendPrivate(dst []byte, m *framing.PrivateMessage) []byte {
-	dst = slices.Grow(dst, headerSize+9+len(m.GroupID)+len(m.AuthenticatedData)+len(m.EncryptedSenderData)+len(m.Ciphertext)+16)
-	dst = binary.BigEndian.AppendUint16(dst, version10)
-	dst = binary.BigEndian.AppendUint16(dst, formatPrivate)
-	dst = appendVec(dst, m.GroupID)
-	dst = binary.BigEndian.AppendUint64(dst, m.Epoch)
-	dst = append(dst, byte(m.ContentType))
-	dst = appendVec(dst, m.AuthenticatedData)
-	dst = appendVec(dst, m.EncryptedSenderData)
-	return appendVec(dst, m.Ciphertext)
+// applicationTBS is what the sender of a PrivateMessage signs (RFC 9420 section
+// 6.1), built in the scratch buffer: release must follow.
+func (g *Group) applicationTBS(context []byte, sender uint32, number uint64, aad, data []byte) []byte {
+	head := tbsHead(formatPrivate)
+	front := make([]byte, 0, 512)
+	front = append(front, head[:]...)
+	front = appendVec(front, g.now.context.groupID)
+	front = binary.BigEndian.AppendUint64(front, number)
+	front = append(front, senderMember)
+	front = binary.BigEndian.AppendUint32(front, sender)
+	front = appendLength(front, len(aad))
+	var middle [5]byte
+	middle[0] = contentApp
+	g.scratch = signContent(g.scratch[:0], "FramedContentTBS", front, aad, appendLength(middle[:1], len(data)), data, context)
+	return g.scratch
 }
 
-// paddedSize is mls-rs's step function: lengths must not tell implementations
-// apart (source: awslabs/mls-rs, padding mode "step function").
-func paddedSize(n int) int {
-	power := bits.Len(uint(n)) // the next power of two of n+1 is 1<<power
-	block := 1 << (max(power, 8) - 3)
-	return (n | (block - 1)) + 1
+// release overwrites the scratch buffer, which held a plaintext.
+func (g *Group) release() {
+	clear(g.scratch)
+	g.scratch = g.scratch[:0]
+	if cap(g.scratch) > maxScratch {
+		g.scratch = nil
+	}
+}
+
+// receiving is the epoch of a message.
+type receiving struct {
+	raw        []byte
+	senderData *secret
+	messages   *secretTree
 }
 
 // Unprotect decrypts an application message. A message that fails in whatever
-// way does not spoil a genuine one of the same sender, unless a member signed
-// it wrongly.
-func (g *Group) Unprotect(msg []byte) (Message, error) {
-	if err := g.alive(); err != nil {
+// way does not spoil a genuine one of the same sender and generation: keys are
+// used up only by a message that is good in every respect.
+//
+// Messages of past epochs are accepted while those are remembered, from senders
+// that are still in the group.
+func (g *Group) Unprotect(message []byte) (Message, error) {
+	if g.now == nil {
+		return Message{}, errWiped
+	}
+	p, err := readPrivate(message)
+	switch {
+	case err != nil:
 		return Message{}, err
-	}
-	r, err := open(msg, formatPrivate)
-	if err != nil {
-		return Message{}, err
-	}
-	p := r.private()
-	if !r.done() {
-		return Message{}, fail(ErrMalformed, "private message")
-	}
-	if p.content != contentApp {
-		return Message{}, fail(ErrUnsupported, "content is not application data")
-	}
-	if !bytes.Equal(p.groupID, g.now.id) {
+	case p.kind != contentApp:
+		return Message{}, fail(ErrUnsupported, "handshake in a private message")
+	case !bytes.Equal(p.groupID, g.now.context.groupID):
 		return Message{}, fail(ErrWrongGroup, "")
 	}
-	e := g.epochOf(p.epoch)
-	if e == nil {
-		return Message{}, fail(ErrWrongEpoch, "")
-	}
-	return g.decrypt(e, p)
-}
-
-func (g *Group) epochOf(number uint64) *epoch {
-	if number == g.now.number {
-		return g.now
-	}
-	for _, e := range g.past {
-		if e.number == number {
-			return e
-		}
-	}
-	return nil
-}
-
-func (g *Group) decrypt(e *epoch, p wirePrivate) (Message, error) {
-	sender, generation, err := e.senderData(p)
+	in, err := g.epochOf(p.epoch)
 	if err != nil {
 		return Message{}, err
 	}
-	from, ok := e.member(sender)
-	if !ok || sender == e.self || !g.stillMember(from) {
-		return Message{}, fail(ErrDecrypt, "")
+	leaf, generation, guard, ok := p.openSender(in.senderData)
+	if !ok || leaf == g.self {
+		return Message{}, errDecrypt
 	}
-	w := e.windows[sender]
-	if w == nil {
-		w = &window{}
-	}
-	if err := w.check(generation); err != nil {
-		return Message{}, err
-	}
-	steps := int(max(0, int64(generation)-int64(w.next)+1)) // of the ratchet
-	if err := e.reserve(steps); err != nil {
-		return Message{}, err
-	}
-	plain, err := e.openContent(p)
+	sender, verifier, err := g.senderOf(p.epoch, leaf)
 	if err != nil {
 		return Message{}, err
 	}
-	w.accept(generation)
-	e.windows[sender] = w
-	e.used += steps
-	return Message{
-		Plaintext: plain, AAD: slices.Clone(p.aad), Sender: from, Epoch: e.number, Generation: generation,
-	}, nil
-}
-
-// stillMember refuses what a member sends, or has sent, in an old epoch after
-// its removal: it knows that epoch's keys for ever.
-func (g *Group) stillMember(from Member) bool {
-	m, ok := g.now.member(from.Leaf)
-	return ok && bytes.Equal(m.SignatureKey, from.SignatureKey)
-}
-
-// senderData decrypts who sent a message, and which of its messages it is
-// (RFC 9420 section 6.3.2). The library would derive any number of keys to
-// reach a generation, so it is looked at first.
-func (e *epoch) senderData(p wirePrivate) (leaf, generation uint32, err error) {
-	aad := appendVec(nil, p.groupID)
-	aad = binary.BigEndian.AppendUint64(aad, p.epoch)
-	aad = append(aad, p.content)
-	sample := p.ciphertext[:min(len(p.ciphertext), 32)]
-	var plain []byte
-	err = guard(ErrDecrypt, "", func() error {
-		secret := e.lib.EpochSecrets().SenderDataSecret
-		key, err := secret.KdfExpandLabel("key", sample, suite.AEADKeyLength())
-		if err != nil {
-			return err
-		}
-		nonce, err := secret.KdfExpandLabel("nonce", sample, suite.AEADNonceLength())
-		if err != nil {
-			return err
-		}
-		plain, err = ciphersuite.DecryptWithCipherSuite(key.AsSlice(), nonce.AsSlice(), p.senderData, aad, suite)
-		return err
-	})
+	key, step, err := in.messages.peek(leaf, generation)
 	if err != nil {
-		return 0, 0, err
+		return Message{}, err
+	}
+	key.guard(guard)
+	plain, ok := aeadOpen(nil, &key.key, &key.nonce, p.ciphertext, p.contentAAD)
+	if !ok {
+		return Message{}, errDecrypt
 	}
 	r := &reader{b: plain}
-	leaf, generation = r.u32(), r.u32()
-	r.take(4) // reuse guard
-	if !r.done() {
-		return 0, 0, fail(ErrDecrypt, "")
+	data, signature := r.vec(maxMessage), r.vec(maxMessage)
+	if r.bad || !onlyZeros(r.b) {
+		return Message{}, fail(ErrMalformed, "content of a private message")
 	}
-	return leaf, generation, nil
+	good := verifier.verify(g.applicationTBS(in.raw, leaf, p.epoch, p.aad, data), signature)
+	g.release()
+	if !good {
+		return Message{}, fail(ErrSignature, "message")
+	}
+	in.messages.commit(step)
+	return Message{Plaintext: data, AAD: bytes.Clone(p.aad), Sender: sender, Epoch: p.epoch, Generation: generation}, nil
 }
 
-func (e *epoch) openContent(p wirePrivate) (plain []byte, err error) {
-	badSignature := false
-	err = guard(ErrDecrypt, "", func() error {
-		var err error
-		plain, _, _, err = e.lib.ReceiveApplicationMessage(&framing.PrivateMessage{
-			GroupID:             p.groupID,
-			Epoch:               p.epoch,
-			ContentType:         framing.ContentTypeApplication,
-			AuthenticatedData:   p.aad,
-			EncryptedSenderData: p.senderData,
-			Ciphertext:          p.ciphertext,
-		})
-		var wrong *group.ErrInvalidSignature
-		badSignature = errors.As(err, &wrong)
-		return err
-	})
-	if badSignature {
-		return nil, fail(ErrSignature, "application message")
+// errDecrypt is the same for all causes.
+var errDecrypt = fail(ErrDecrypt, "")
+
+func (g *Group) epochOf(number uint64) (receiving, error) {
+	if number == g.now.context.epoch {
+		return receiving{g.now.raw, &g.now.secrets.senderData, g.now.messages}, nil
 	}
-	return plain, err
+	for _, p := range g.past {
+		if p.number == number {
+			return receiving{p.raw, &p.senderData, p.messages}, nil
+		}
+	}
+	return receiving{}, fail(ErrWrongEpoch, "message")
+}
+
+// senderOf finds the sender as of the message's epoch. Somebody who has left
+// since, or whose leaf has another key, has no say any more: mls-rs 0.54
+// accepts such messages for ever.
+func (g *Group) senderOf(number uint64, leaf uint32) (Member, *verifyKey, error) {
+	l := g.now.tree.leaf(leaf)
+	if number == g.now.context.epoch {
+		if l == nil {
+			return Member{}, nil, errDecrypt
+		}
+		return l.member(leaf), l.verifier, nil
+	}
+	for _, p := range g.past {
+		if p.number != number {
+			continue
+		}
+		m, ok := p.members[leaf]
+		switch {
+		case !ok:
+			return Member{}, nil, errDecrypt
+		case l == nil || !bytes.Equal(l.signatureKey, m.signatureKey):
+			return Member{}, nil, fail(ErrWrongEpoch, "sender has left since")
+		}
+		return Member{Leaf: leaf, Credential: m.credential, SignatureKey: m.signatureKey}, m.verifier, nil
+	}
+	return Member{}, nil, errDecrypt
 }

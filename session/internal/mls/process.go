@@ -2,173 +2,208 @@ package mls
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"slices"
-	"time"
-
-	"github.com/thomas-vilte/mls-go/framing"
-	"github.com/thomas-vilte/mls-go/treesync"
 )
+
+// received carries what only the working group's vectors need: proposals by
+// reference and a pre-shared key.
+type received struct {
+	find lookup
+	psk  secret
+}
 
 // Process applies a commit of another member and enters the new epoch.
 //
-// ErrRemoved means that a genuine commit removes us: the group is dead for us,
-// but nothing has changed and its epoch still decrypts. ErrLifetime with a
-// RetryAt in the near future means that a peer's clock is ahead: process the
-// same commit again then. A commit of an earlier epoch, so also a repeated one, is
-// ErrWrongEpoch.
-func (g *Group) Process(commit []byte) (Delta, error) {
-	if err := g.alive(); err != nil {
-		return Delta{}, err
-	}
-	c, pm, err := g.parseCommit(commit)
+// [ErrRemoved] means that a genuine commit removes us: the group is dead for us,
+// but nothing has changed and its epoch still decrypts. A commit of an earlier
+// epoch, so also a repeated one and our own, is [ErrWrongEpoch]. Lifetimes of
+// added key packages are not looked at.
+func (g *Group) Process(message []byte) (Delta, error) { return g.process(message, received{}) }
+
+func (g *Group) process(message []byte, how received) (Delta, error) {
+	f, err := g.authenticate(message)
 	if err != nil {
 		return Delta{}, err
 	}
-	err = guard(ErrSignature, "commit", func() error { return g.now.lib.VerifyPublicMessage(pm) })
+	list, err := resolve(f.commit.proposals, f.sender, how.find)
 	if err != nil {
 		return Delta{}, err
 	}
-	removed, delta, err := g.checkRemoves(c)
+	if needsPath(list) && f.commit.path == nil {
+		return Delta{}, fail(ErrInvalidCommit, "path is missing")
+	}
+	if err := g.checkAdds(list); err != nil {
+		return Delta{}, err
+	}
+	t := g.now.tree.clone()
+	c, err := t.apply(list, g.now.context.groupID)
 	if err != nil {
 		return Delta{}, err
 	}
-	for i := range c.adds {
-		if err := c.adds[i].check(); err != nil {
-			return Delta{}, err
-		}
-		if err := g.checkAdd(c.adds, i, removed, false); err != nil {
-			return Delta{}, err
-		}
-	}
-	if err := g.checkPath(c); err != nil {
+	if err := g.verifyAdded(c); err != nil {
 		return Delta{}, err
 	}
-	next, err := g.applied(c, pm)
+	if slices.ContainsFunc(c.removed, func(m Member) bool { return m.Leaf == g.self }) {
+		return Delta{}, fail(ErrRemoved, "")
+	}
+	next, err := g.follow(f, t, c, how)
 	if err != nil {
 		return Delta{}, err
 	}
-	if _, err := next.roster(g.cfg.Subject); err != nil {
-		return Delta{}, err
+	delta := Delta{Committer: t.leaf(f.sender).member(f.sender), Removed: c.removed}
+	for _, i := range c.added {
+		delta.Added = append(delta.Added, t.leaf(i).member(i))
 	}
-	if err := next.own(g.cfg); err != nil {
-		return Delta{}, err
-	}
-	delta.Committer, _ = next.member(c.sender)
-	for _, k := range c.adds {
-		delta.Added = append(delta.Added, next.find(k.leaf.member.SignatureKey))
-	}
-	g.advance(next)
+	g.enter(next)
 	return delta, nil
 }
 
-// applied applies a commit to a copy of the current epoch.
-func (g *Group) applied(c wireCommit, pm *framing.PublicMessage) (*epoch, error) {
-	lib, err := g.now.copy()
-	if err != nil {
-		return nil, err
+// authenticate reads a commit for the current epoch and checks who sent it.
+func (g *Group) authenticate(message []byte) (*framed, error) {
+	if g.now == nil {
+		return nil, errWiped
 	}
-	maskReplaced(lib, c.removes, c.adds)
-	err = guard(ErrInvalidCommit, "refused", func() error {
-		ac := &framing.AuthenticatedContent{
-			WireFormat: framing.WireFormatPublicMessage, Content: pm.Content, Auth: pm.Auth, GroupContext: g.now.context,
-		}
-		return lib.ProcessReceivedCommit(ac, treesync.LeafIndex(c.sender), lib.MyLeafEncryptionKey())
-	})
-	if err != nil {
-		return nil, notYet(c.adds, err)
-	}
-	return newEpoch(lib)
-}
-
-// notYet explains a refusal by the clock. RFC 9420 has receivers not look at
-// lifetimes, but the library does, with the machine's clock and no tolerance.
-func notYet(adds []wireKeyPackage, refusal error) error {
-	for _, k := range adds {
-		l := k.leaf.lifetime
-		if treesync.ValidateLeafNodeLifetime(&treesync.LeafNodeLifetime{NotBefore: l.NotBefore, NotAfter: l.NotAfter}) == nil {
-			continue
-		}
-		return &Error{Kind: ErrLifetime, Reason: "by our clock", RetryAt: time.Unix(int64(min(l.NotBefore, 1<<40)), 0)}
-	}
-	return refusal
-}
-
-func (g *Group) parseCommit(msg []byte) (c wireCommit, pm *framing.PublicMessage, err error) {
-	r, err := open(msg, formatPublic)
-	if err != nil {
-		return c, nil, err
-	}
-	c, err = r.commitMessage()
+	f, err := readPublic(message)
 	switch {
 	case err != nil:
-		return c, nil, err
-	case !bytes.Equal(c.groupID, g.now.id):
-		return c, nil, fail(ErrWrongGroup, "")
-	case c.epoch != g.now.number:
-		return c, nil, fail(ErrWrongEpoch, "")
-	case c.sender == g.now.self || g.now.leaf(c.sender) == nil:
-		return c, nil, fail(ErrInvalidCommit, "committer")
-	case c.path == nil && (len(c.removes) > 0 || len(c.adds) == 0):
-		return c, nil, fail(ErrInvalidCommit, "path is missing")
+		return nil, err
+	case !bytes.Equal(f.groupID, g.now.context.groupID):
+		return nil, fail(ErrWrongGroup, "")
+	case f.epoch != g.now.context.epoch:
+		return nil, fail(ErrWrongEpoch, "commit")
+	case f.kind != contentCommit:
+		return nil, fail(ErrUnsupported, "proposal outside a commit")
+	case f.sender == g.self:
+		return nil, fail(ErrInvalidCommit, "commit of our own")
+	case len(f.confirmation) == 0:
+		return nil, fail(ErrMalformed, "commit without confirmation tag")
 	}
-	err = guard(ErrMalformed, "commit", func() error {
-		m, err := framing.UnmarshalMLSMessage(msg)
-		if err != nil {
+	l := g.now.tree.leaf(f.sender)
+	if l == nil {
+		return nil, fail(ErrInvalidCommit, "sender is nobody")
+	}
+	return f, f.verify(&g.now.secrets.membership, g.now.raw, l.verifier)
+}
+
+// checkAdds checks added key packages and learns whose they are.
+func (g *Group) checkAdds(list []sent) error {
+	for _, p := range list {
+		if p.kind != proposalAdd {
+			continue
+		}
+		if err := p.add.check(g.suite); err != nil {
 			return err
 		}
-		// The library must have understood exactly what we did.
-		if !bytes.Equal(m.Marshal(), msg) {
-			return ErrMalformed
+		if err := g.admit(p.add.leaf, 0); err != nil {
+			return err
 		}
-		var ok bool
-		if pm, ok = m.AsPublic(); !ok {
-			return ErrMalformed
-		}
-		return nil
-	})
-	return c, pm, err
+	}
+	return nil
 }
 
-func (g *Group) checkRemoves(c wireCommit) (removed map[uint32]bool, d Delta, err error) {
-	removed = map[uint32]bool{}
-	for _, leaf := range c.removes {
-		m, ok := g.now.member(leaf)
-		if !ok || leaf == c.sender || removed[leaf] {
-			return nil, d, fail(ErrInvalidCommit, "removal of the committer, of nobody or twice")
-		}
-		removed[leaf] = true
-		d.Removed = append(d.Removed, m)
-	}
-	if slices.Contains(c.removes, g.now.self) {
-		return nil, Delta{}, fail(ErrRemoved, "")
-	}
-	return removed, d, nil
+// admit learns the subject of a leaf.
+func (g *Group) admit(l *leafNode, index uint32) (err error) {
+	l.subject, err = subjectOf(g.config, l.member(index))
+	return err
 }
 
-// checkPath checks the committer's new leaf.
-func (g *Group) checkPath(c wireCommit) error {
-	if c.path == nil {
-		return nil
+func subjectOf(c Config, m Member) (string, error) {
+	subject, err := c.Subject(m)
+	if err != nil {
+		return "", &Error{Kind: ErrInvalidLeaf, Reason: "subject", Cause: err}
 	}
-	if c.path.source != sourceCommit {
+	return subject, nil
+}
+
+func verifyMember(c Config, m Member, why Reason) error {
+	if err := c.Verify(m, why); err != nil {
+		return &Error{Kind: ErrInvalidLeaf, Reason: why.String(), Cause: err}
+	}
+	return nil
+}
+
+func (g *Group) verifyAdded(c change) error {
+	for n, i := range c.added {
+		if err := verifyMember(g.config, c.packs[n].leaf.member(i), Added); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow works out the epoch that a commit leads to. t has the proposals
+// applied.
+func (g *Group) follow(f *framed, t *tree, c change, how received) (next *epoch, err error) {
+	keys := g.now.copyKeys()
+	var commitSecret secret
+	defer func() {
+		clear(commitSecret[:])
+		if err != nil {
+			keys.wipeUnless(g.now.keys)
+		}
+	}()
+	var context groupContext
+	if path := f.commit.path; path != nil {
+		if err := g.checkPathLeaf(path.leaf, f.sender, t); err != nil {
+			return nil, err
+		}
+		steps, err := t.applyPath(f.sender, path, c.added)
+		if err != nil {
+			return nil, err
+		}
+		context = g.now.nextContext(t)
+		if commitSecret, err = t.openPath(path, steps, g.self, keys, context.encode(), c.added); err != nil {
+			return nil, err
+		}
+	} else {
+		context = g.now.nextContext(t)
+	}
+	keys.prune(t)
+	confirmed := confirmedHash(g.now.interim[:], f.transcriptInput())
+	context.confirmed = confirmed[:]
+	s := g.now.advance(&commitSecret, &how.psk, &context)
+	defer s.wipe()
+	if !hmac.Equal(s.tag[:], f.confirmation) {
+		return nil, fail(ErrSignature, "confirmation tag")
+	}
+	return newEpoch(context, t, keys, &s.secrets, f.confirmation), nil
+}
+
+// checkPathLeaf checks a committer's new leaf (RFC 9420 sections 7.3 and
+// 12.4.2): its owner stays, its encryption key changes.
+func (g *Group) checkPathLeaf(l *leafNode, sender uint32, t *tree) error {
+	old := t.leaf(sender)
+	if l.source != sourceCommit {
 		return fail(ErrInvalidLeaf, "not a leaf of a commit")
 	}
-	if err := c.path.check(); err != nil {
+	if bytes.Equal(l.encryptionKey, old.encryptionKey) {
+		return fail(ErrInvalidLeaf, "encryption key is the old one")
+	}
+	if err := l.check(g.suite); err != nil {
 		return err
 	}
-	old, _ := g.now.member(c.sender)
-	renewed := cloneMember(c.path.member)
-	renewed.Leaf = c.sender
-	return g.checkSuccessor(old, renewed)
+	if !l.verify(g.now.context.groupID, sender) {
+		return fail(ErrSignature, "leaf of a commit")
+	}
+	if err := g.admit(l, sender); err != nil {
+		return err
+	}
+	if l.subject != old.subject {
+		return fail(ErrInvalidLeaf, "subject is not the old one")
+	}
+	if err := t.uniqueSignatureKey(l, sender); err != nil {
+		return err
+	}
+	return verifyMember(g.config, l.member(sender), Path)
 }
 
-// find returns the member with a signature key, of which there is one.
-func (e *epoch) find(key []byte) Member {
-	for i := range e.leaves {
-		if l := e.leaf(i); l != nil && bytes.Equal(l.SigKeyBytes(), key) {
-			m, _ := e.member(i)
-			return m
+// uniqueSignatureKey: nobody else has the key of the new leaf.
+func (t *tree) uniqueSignatureKey(l *leafNode, index uint32) (err error) {
+	t.members(func(i uint32, other *leafNode) {
+		if i != index && bytes.Equal(other.signatureKey, l.signatureKey) {
+			err = fail(ErrDuplicate, "signature key")
 		}
-	}
-	return Member{}
+	})
+	return err
 }

@@ -9,22 +9,27 @@ import (
 // Suite is a cipher suite number of RFC 9420 section 17.1.
 type Suite uint16
 
-// P256 is MLS_128_DHKEMP256_AES128GCM_SHA256_P256, the suite of SLIM and the
-// only one built. Any other is ErrUnsupported.
-const P256 Suite = 2
+// The suites that are built. Both use SHA-256, HKDF, HMAC and AES-128-GCM; any
+// other number is [ErrUnsupported].
+const (
+	X25519 Suite = 1 // MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
+	P256   Suite = 2 // MLS_128_DHKEMP256_AES128GCM_SHA256_P256, SLIM's own
+)
 
 // Signer is the app's identity key, which signs its leaves and everything it
-// sends. msg is the whole SignContent, not a digest.
+// sends. msg is the whole SignContent, not a digest, and is only valid during
+// the call.
 type Signer interface {
-	Public() []byte // 65-byte uncompressed P-256 point
+	// Public is a 65-byte uncompressed P-256 point or a 32-byte Ed25519 key.
+	Public() []byte
 	Sign(msg []byte) ([]byte, error)
 }
 
-// Member is one leaf of a group.
+// Member is one leaf of a group. Its slices must not be written to.
 type Member struct {
 	Leaf         uint32
 	Credential   []byte // identity of a basic credential: a SLIM identity token
-	SignatureKey []byte // 65-byte uncompressed P-256 point
+	SignatureKey []byte // in the form of [Signer].Public
 	// Suites are the cipher suites that its client says it can do.
 	Suites []uint16
 }
@@ -123,36 +128,42 @@ const (
 	LifetimeMargin = time.Hour
 	// LifetimeSpan is how long our key packages are valid (as mls-rs).
 	LifetimeSpan = 365 * 24 * time.Hour
-	// ClockSkew is how far ahead of our clock a key package may begin.
-	ClockSkew = 60 * time.Second
-	// MaxAhead is how many generations of one sender may be skipped at once
-	// (as mls-rs).
+	// ClockSkew is how far ahead of our clock a key package may begin, and how
+	// long ago it may have ended, when we add it. Receivers do not look at
+	// lifetimes, so that clocks cannot split a group.
+	ClockSkew = 5 * time.Minute
+	// MaxAhead is how many generations of one sender may be skipped at once,
+	// and how many skipped keys of one sender are kept (the former as mls-rs).
 	MaxAhead = 1024
 	// PastEpochs is how many earlier epochs stay decryptable.
 	PastEpochs = 8
 
 	maxMessage    = 16 << 20
+	maxPlaintext  = 12 << 20 // leaves room for the padding
 	maxCredential = 32 << 10
 	maxAAD        = 64 << 10
 	maxGroupID    = 255
 	maxLeaves     = 1024
+	maxDepth      = 10 // of a tree of maxLeaves
 	maxProposals  = 512
 	maxSecrets    = 512 // entries of a Welcome
 	maxExtensions = 64
 	maxCapability = 256
-	keySize       = 65 // P-256 point
 )
 
-func (c Config) check() error {
+// check returns the suite of a usable configuration.
+func (c Config) check() (*suite, error) {
+	s := suiteOf(c.Suite)
 	switch {
-	case c.Suite != P256:
-		return fail(ErrUnsupported, "cipher suite")
+	case s == nil:
+		return nil, fail(ErrUnsupported, "cipher suite")
 	case c.Signer == nil || c.Verify == nil || c.Subject == nil:
-		return fail(ErrUnsupported, "config is incomplete")
-	case !validPoint(c.Signer.Public()):
-		return fail(ErrUnsupported, "signature key is not a P-256 point")
+		return nil, fail(ErrUnsupported, "config is incomplete")
 	}
-	return checkCredential(c.Credential)
+	if _, err := s.parseVerifyKey(c.Signer.Public()); err != nil {
+		return nil, fail(ErrUnsupported, "signature key is not one of the suite")
+	}
+	return s, checkCredential(c.Credential)
 }
 
 func checkCredential(b []byte) error {
@@ -162,10 +173,10 @@ func checkCredential(b []byte) error {
 	return nil
 }
 
-func read32(rnd io.Reader) ([]byte, error) {
-	b := make([]byte, 32)
-	if _, err := io.ReadFull(rnd, b); err != nil {
-		return nil, fail(ErrUnsupported, "no randomness")
+// randomSecret reads 32 bytes.
+func randomSecret(rnd io.Reader) (s secret, err error) {
+	if _, err := io.ReadFull(rnd, s[:]); err != nil {
+		return s, fail(ErrUnsupported, "no randomness")
 	}
-	return b, nil
+	return s, nil
 }

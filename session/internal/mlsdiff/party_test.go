@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	mls "github.com/slimbridge/slimbridge/session/internal/mlscore"
+	mls "github.com/slimbridge/slimbridge/session/internal/mls"
 )
 
 // party is one member of a mixed group: of the core, or of the library.
