@@ -78,7 +78,7 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 	cfg = cfg.withDefaults()
 	a := &App{
 		cfg: cfg, log: cfg.Logger,
-		codec: codec{provider: cfg.Identity, verifier: cfg.Verifier, version: cfg.Version, requireSigned: cfg.RequirePayloadSignature},
+		codec: codec{provider: cfg.Identity, verifier: cfg.Verifier, names: cfg.Names, version: cfg.Version, requireSigned: cfg.RequirePayloadSignature},
 		self:  cfg.Name.WithID(name.IDOf(cfg.Identity.Subject())),
 		out:   make(chan *wire.Frame, outboxFrames), invites: make(chan *incoming, invitesQueued),
 		linkUp: make(chan struct{}), subs: map[name.Prefix]name.Name{}, channels: map[name.Key]*channelUse{}, subIDs: map[name.Key]uint64{}, acks: map[uint64]chan error{},

@@ -20,6 +20,7 @@ import (
 type codec struct {
 	provider      identity.Provider
 	verifier      identity.Verifier
+	names         identity.NameRule
 	version       string
 	requireSigned bool
 }
@@ -116,7 +117,6 @@ func seal(p *pb.Publish, o control.Outbound, e envelope) error {
 // Reasons for refusing a message. None tells anything of its content.
 var (
 	errSourceName   = errors.New("source is no valid name")
-	errNotOwner     = errors.New("source name is not the one of its token")
 	errUnsigned     = errors.New("control message without header signature")
 	errHeaderSig    = errors.New("header signature does not verify: the token belongs to another message, or the header was changed")
 	errPayloadSig   = errors.New("payload signature does not verify")
@@ -148,8 +148,8 @@ func (c *codec) authenticate(p *pb.Publish, metadata map[string]string, now time
 	if err != nil {
 		return in, err
 	}
-	if name.IDOf(claims.Subject) != source.ID {
-		return in, errNotOwner
+	if err := c.names(claims.Subject, source); err != nil {
+		return in, err
 	}
 	in.Subject, in.Key = claims.Subject, claims.PublicKey
 	in.AAD = wire.HeaderAAD(p)

@@ -49,6 +49,12 @@ type Config struct {
 	Name     name.Name
 	Identity identity.Provider
 	Verifier identity.Verifier
+	// Names says which source names a verified subject may use. Default
+	// identity.OwnName: a subject that spells a name speaks under that name
+	// only. SLIM itself asks for identity.OwnID, which is needed for peers that
+	// are found under a second name ([App.Subscribe]) or whose identities spell
+	// other names than they use.
+	Names identity.NameRule
 	// Node is the endpoint of a SLIM node: http, https, ws or wss. Default DefaultNode.
 	Node string
 	// NetDial replaces the TCP dialer, for tests.
@@ -74,6 +80,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Version == "" {
 		c.Version = defaultVersion
+	}
+	if c.Names == nil {
+		c.Names = identity.OwnName
 	}
 	switch {
 	case c.RotateAfter == 0:

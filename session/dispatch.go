@@ -251,6 +251,14 @@ func hint(err error) string {
 		return "give both sides the same secret"
 	case errors.Is(err, identity.ErrExpired), errors.Is(err, identity.ErrNotYetValid):
 		return "set the clocks of both machines"
+	case errors.Is(err, identity.ErrName):
+		return "set Config.Names if the peer may use this name"
+	case errors.Is(err, identity.ErrUntrusted), errors.Is(err, identity.ErrNoKeys):
+		return "give the verifier the keys of the peer's issuer"
+	case errors.Is(err, identity.ErrAudience), errors.Is(err, identity.ErrIssuer), errors.Is(err, identity.ErrSubject), errors.Is(err, identity.ErrNoPublicKey):
+		return "let the peer's tokens say what the verifier wants"
+	case errors.Is(err, errUninvited):
+		return "add the moderator to GroupListenOptions if it may invite"
 	case errors.Is(err, errTooMany):
 		return "close sessions or raise the limit"
 	case errors.Is(err, errNoPayloadSig):

@@ -14,6 +14,7 @@ import (
 
 	"github.com/slimbridge/slimbridge/integration/testnet"
 	"github.com/slimbridge/slimbridge/session"
+	"github.com/slimbridge/slimbridge/session/identity"
 	"github.com/slimbridge/slimbridge/slimnode"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
@@ -488,7 +489,8 @@ func TestNameRefused(t *testing.T) {
 // An app is found under every name it subscribed, and answers under that name.
 func TestAlias(t *testing.T) {
 	bubble(t, func(t *testing.T, nw *testnet.Network) {
-		alice, bob := nw.App("org/ns/alice", nil), nw.App("org/ns/bob", nil)
+		alice := nw.App("org/ns/alice", func(c *session.Config) { c.Names = identity.OwnID })
+		strict, bob := nw.App("org/ns/strict", nil), nw.App("org/ns/bob", nil)
 		alias := name.MustParse("org/ns/alias")
 		if err := bob.Subscribe(t.Context(), alias); err != nil {
 			t.Fatal(err)
@@ -496,6 +498,10 @@ func TestAlias(t *testing.T) {
 		l, err := bob.Listen(session.ListenOptions{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		// bob's identity does not spell the alias: by default it is not his name
+		if _, err := strict.Open(t.Context(), alias, session.Options{MaxRetries: 1}); !isCode(err, session.CodeNoPeer) {
+			t.Errorf("a name that is not the identity's: %v", err)
 		}
 		a, err := alice.Open(t.Context(), alias, session.Options{})
 		if err != nil {

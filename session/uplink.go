@@ -226,7 +226,8 @@ func (a *App) linkState() (gen uint64, up bool) {
 }
 
 // Subscribe adds a name under which the app can be found, with the app's own
-// id. It returns when the node has acknowledged. Errors: *Error with
+// id. Peers whose Config.Names is the default refuse it if the app's identity
+// spells another name. It returns when the node has acknowledged. Errors: *Error with
 // CodeTimeout, CodeRejected or CodeClosed, or that of ctx.
 func (a *App) Subscribe(ctx context.Context, n name.Name) error {
 	n = n.WithID(a.self.ID)

@@ -1,5 +1,21 @@
-// Package control is the pure core of a 1:1 session: discovery, join, MLS
-// welcome, data, heartbeats, key rotation and farewell, as one state machine.
+// Package control holds the pure cores of sessions, one state machine each:
+// [Machine] for 1:1 sessions, [Moderator] and [Participant] for groups.
+// Discovery, join, MLS welcome and commits, data, heartbeats, key rotation,
+// absence and farewell are theirs.
+//
+// A machine is data: Step takes the time and an [Event] and returns an
+// [Output], the messages to send and what to tell the application; NextTimeout
+// says when to step with [Tick]. It knows no clock, lock, link, token or
+// signature: whoever drives it authenticates what comes in and signs and
+// encrypts what goes out. It holds the session's MLS group behind the [MLS]
+// interface, because commits and messages must be applied in one order. A
+// machine is not safe for concurrent use.
+//
+//	m := control.New(control.Config{Role: control.Initiator, ...})
+//	out := m.Step(now, control.Start{})
+//	for { emit(out); out = m.Step(now(), nextEvent(m.NextTimeout())) }
+//
+// # 1:1 sessions
 //
 //	initiator (moderator)                                     responder (participant)
 //	discovering   DISCOVERY_REQUEST  -> any instance of the name
@@ -13,20 +29,52 @@
 //	closing       GROUP_CLOSE        ->, GROUP_ACK <-          ended
 //	ended         LEAVE_REQUEST      <-, LEAVE_REPLY ->        closing
 //
-// A [Machine] is data: [Machine.Step] takes the time and an [Event] and returns
-// an [Output], the messages to send and what to tell the application;
-// [Machine.NextTimeout] says when to step with [Tick]. It knows no clock, lock,
-// link, token or signature: whoever drives it authenticates what comes in and
-// signs and encrypts what goes out. It holds the session's MLS group behind the
-// [MLS] interface, because commits and messages must be applied in one order.
+// # Groups
 //
-//	m := control.New(now, control.Config{Role: control.Initiator, ...})
-//	out := m.Step(now, control.Start{})
-//	for { emit(out); out = m.Step(now(), nextEvent(m.NextTimeout())) }
+// The moderator opens a channel with Start and is open at once. It makes one
+// change of the group at a time (a task); others wait in a queue. A commit is
+// applied before it is sent, and is on its way before anything encrypted with
+// the new keys ([Outbound] Urgent).
 //
-// A Machine is not safe for concurrent use. The rules follow agntcy/slim
-// crates/session/src/{session_moderator,session_participant,
-// session_controller}.rs; where ours differ (new message ids on
-// retransmission, stored replies for repeats, expiry of half-open joins) a
-// comment says why.
+//	moderator: task and stage                                  to whom
+//	inviting     atDiscovery  DISCOVERY_REQUEST ->, DISCOVERY_REPLY <-   any instance
+//	             atJoin       JOIN_REQUEST ->, JOIN_REPLY <-             the one that answered
+//	             atWelcome    GROUP_UPDATE(ADD) ->, GROUP_ACK <- each    the others
+//	                          GROUP_WELCOME ->, GROUP_ACK <-             the new one
+//	removing     atUpdate     GROUP_UPDATE(REMOVE) ->, GROUP_ACK <- each the others
+//	             atLeave      LEAVE_REQUEST ->, LEAVE_REPLY <-           the removed one
+//	readmitting  atUpdate     REJOIN_REPLY ->, GROUP_ACK <-              the one that asked
+//	                          GROUP_UPDATE(REJOIN) ->, GROUP_ACK <- each all
+//	rotating     atUpdate     GROUP_UPDATE(REJOIN of itself) ->, GROUP_ACK <- each
+//
+//	moderator: state
+//	idle -Start-> open -SoftClose-> away -Rejoin-> open
+//	              open -Drain-> draining;  open, away, draining -Close-> closing -GROUP_ACK each-> ended
+//
+//	participant: state
+//	idle -Start-> joined           JOIN_REQUEST <-, JOIN_REPLY ->   (half open: expires)
+//	joined -> subscribing          GROUP_WELCOME <-                 (Output.Subscribe)
+//	subscribing -Subscribed-> open GROUP_ACK ->
+//	open -SoftClose-> away         UPDATE_PARTICIPANT_STATE(OFFLINE) ->, GROUP_ACK <- each
+//	away -Rejoin-> open            UPDATE_PARTICIPANT_STATE(ONLINE) ->, GROUP_ACK <- each, or
+//	                               GROUP_NACK <-, REJOIN_REQUEST ->, REJOIN_REPLY <-, GROUP_ACK ->
+//	open -Close-> closing          LEAVE_REQUEST ->, LEAVE_REPLY <- ended
+//	any -> ended                   LEAVE_REQUEST <-, LEAVE_REPLY ->, or GROUP_CLOSE <-, GROUP_ACK ->
+//
+// Members see each other by heartbeats and by what they say. Offline means: on
+// no list of those who must answer; it stays a member. A member that missed
+// commits is sent them again when its heartbeat shows the old epoch, or asks to
+// be let in anew; so does one whose token grows old. When the last participant
+// is gone the channel stays open (upstream closes it).
+//
+// # Where upstream wedges
+//
+// The rules follow agntcy/slim crates/session/src/{session_moderator,
+// session_participant,moderator_task,session_controller}.rs. Ours differ where
+// those hang or forget; each place has a comment. Requests are repeated under
+// new message ids, since a real peer answers none twice; repeated requests get
+// the stored answer; being seen in an epoch counts as the acknowledgement of its
+// commit; members that are gone are waited for nowhere; half-open joins expire
+// and failed invitations are undone; answers that nobody asked for are dropped;
+// a removed member that did not hear of it is told when it speaks up.
 package control

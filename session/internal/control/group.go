@@ -165,7 +165,7 @@ func (g *group) participants() []*pb.Participant {
 func (m *member) participant() *pb.Participant {
 	p := participant(m.name)
 	p.Settings.ReceivesData = m.receives
-	if !m.online {
+	if !m.online && !m.departed { // of one that leaves the real library says nothing
 		p.Status = pb.ParticipantState_OFFLINE
 	}
 	return p

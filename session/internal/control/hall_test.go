@@ -29,6 +29,7 @@ type hall struct {
 	secrets int
 	ops     Op
 	after   func(*seat, Output) // checks of a test after every step
+	tap     func(*seat, Outbound)
 }
 
 type hallOptions struct {
@@ -249,6 +250,9 @@ func (h *hall) receivers(from *seat, o Outbound) (to []*seat) {
 func (h *hall) send(s *seat, o Outbound) {
 	if s.down {
 		return
+	}
+	if h.tap != nil {
+		h.tap(s, o)
 	}
 	in := Inbound{
 		Type: o.Type, ID: o.ID, From: s.full, Subject: s.subject, Key: []byte(s.subject),
