@@ -119,7 +119,7 @@ func (p *Participant) carryOut(now time.Time, in *Inbound, out *Output) {
 		out.Rotated = true
 		if err := p.checkGroup(); err != nil {
 			p.moderator.answers.answer(in, groupAck(p.moderator.name), out)
-			p.end(&End{Reason: CryptoFailed, Cause: err}, out)
+			p.quit(&End{Reason: CryptoFailed, Cause: err}, out)
 			return
 		}
 	}
@@ -344,7 +344,7 @@ func (p *Participant) onRejoinReply(now time.Time, in *Inbound, out *Output) {
 		return
 	}
 	if err := p.checkGroup(); err != nil {
-		p.end(&End{Reason: CryptoFailed, Cause: err}, out)
+		p.quit(&End{Reason: CryptoFailed, Cause: err}, out)
 		return
 	}
 	skipped := reply.GetCommitId() - p.changes - 1

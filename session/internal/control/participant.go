@@ -86,7 +86,7 @@ func (p *Participant) Step(now time.Time, ev Event) Output {
 		p.farewell(now, &out)
 	}
 	if p.lost && p.cfg.EndWhenLost && p.state != closing {
-		p.end(&End{Reason: PeerGone}, &out)
+		p.quit(&End{Reason: PeerGone}, &out)
 	}
 	p.lost = false
 	return out
@@ -114,11 +114,11 @@ func (p *Participant) NextTimeout() time.Time {
 func (p *Participant) onTick(now time.Time, out *Output) {
 	switch {
 	case due(now, p.expires):
-		reason := HalfOpen
 		if p.removed {
-			reason = Removed
+			p.quit(&End{Reason: Removed}, out)
+			return
 		}
-		p.end(&End{Reason: reason}, out)
+		p.end(&End{Reason: HalfOpen}, out)
 		return
 	case due(now, p.drained):
 		p.farewell(now, out)
@@ -382,9 +382,24 @@ func (p *Participant) farewell(now time.Time, out *Output) {
 		return
 	}
 	out.Unsubscribe = true
+	p.leave = p.ask(now, p.goodbye(), out)
+}
+
+func (p *Participant) goodbye() Outbound {
 	msg := leaveRequest(p.moderator.name)
 	msg.Metadata = map[string]string{wire.MetaLeaving: wire.MetaTrue}
-	p.leave = p.ask(now, msg, out)
+	return msg
+}
+
+// quit ends the session without waiting, and says so once, so that the
+// moderator does not keep us on its roster for ever if it hears it.
+func (p *Participant) quit(e *End, out *Output) {
+	if p.linkDown.IsZero() {
+		msg := p.goodbye()
+		msg.ID = p.draw()
+		out.Send = append(out.Send, msg)
+	}
+	p.end(e, out)
 }
 
 // onFarewell: the moderator removed us (LEAVE_REQUEST) or closes the channel
