@@ -195,11 +195,12 @@ func (p *Participant) enlist(now time.Time, n name.Name, entry *pb.Participant, 
 	m.listed = entry.GetStatus() == pb.ParticipantState_ONLINE
 }
 
-// wasRemoved stops everything but the wait for the moderator's last word.
+// wasRemoved stops everything but the wait for the moderator's last word, which
+// comes when all others have acknowledged the removal, or failed to.
 func (p *Participant) wasRemoved(now time.Time, out *Output) {
 	p.removed, p.state, p.drained = true, closing, time.Time{}
 	p.rejoin, p.status, p.behind = nil, nil, time.Time{}
-	p.expires = now.Add(min(p.patience(), MaxHalfOpen))
+	p.expires = now.Add(min(p.patience()+HeartbeatInterval, MaxDrain))
 	p.finishOp(ErrEnded, out)
 	p.stopData(out)
 }
