@@ -15,6 +15,7 @@ import (
 // forgery is a message of any type that says something of its type.
 func forgery(h *hall, t Type, as *seat) Inbound {
 	about := []*pb.Participant{participant(as.full)}
+	victim := h.seats[2].full // of what members may only say of themselves
 	c := &pb.CommandPayload{}
 	switch t {
 	case pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_UPDATE:
@@ -24,10 +25,10 @@ func forgery(h *hall, t Type, as *seat) Inbound {
 		c.CommandPayloadType = &pb.CommandPayload_Heartbeat{Heartbeat: &pb.HeartbeatPayload{Epoch: 3}}
 	case pb.SessionMessageType_SESSION_MESSAGE_TYPE_UPDATE_PARTICIPANT_STATE:
 		c.CommandPayloadType = &pb.CommandPayload_UpdateParticipantState{UpdateParticipantState: &pb.UpdateParticipantStatePayload{
-			Participant: wire.FromName(h.seat("carol").full), NewState: pb.ParticipantState_OFFLINE}}
+			Participant: wire.FromName(victim), NewState: pb.ParticipantState_OFFLINE}}
 	case pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REQUEST:
 		c.CommandPayloadType = &pb.CommandPayload_RejoinRequest{RejoinRequest: &pb.RejoinRequestPayload{
-			Participant: wire.FromName(h.seat("carol").full), KeyPackage: []byte("kp")}}
+			Participant: wire.FromName(victim), KeyPackage: []byte("kp")}}
 	}
 	return Inbound{
 		Type: t, ID: 4242, From: as.full, Subject: as.subject, Key: []byte(as.subject), Command: c,

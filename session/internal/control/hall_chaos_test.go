@@ -124,8 +124,11 @@ func (c *chaosHall) act() {
 		} else {
 			c.do(s, func(op Op) Event { return SoftClose{Op: op} })
 		}
-		for _, m := range c.sent { // who goes away does not fetch what it missed
+		for _, m := range c.sent { // who goes away fetches nothing, and gives nothing out
 			delete(m.audience, s)
+			if m.by == s {
+				clear(m.audience)
+			}
 		}
 	case p < 40 && s.m.CanPublishTo():
 		to := c.seats[c.r.IntN(len(c.seats))]
