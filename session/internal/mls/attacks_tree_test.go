@@ -1,0 +1,95 @@
+package mls
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+)
+
+// Attacks of a member on the tree: its size, and what is in it.
+
+// addManyTimes: the same again and again is refused, after a bounded time.
+func addManyTimes(t *testing.T) {
+	c := newClub(t, X25519, 2)
+	newcomer := newPerson(t, X25519, "newcomer")
+	p := adding(t, newcomer.packOf(t, nil, nil))
+	d := bentCommit{from: c.groups[0], pathless: true, list: slices.Repeat([]*proposal{p}, maxProposals)}
+	refuseCommit(t, c.groups[1], ErrDuplicate, "encryption key", d.encode(t))
+	d.list = append(d.list, p)
+	refuseCommit(t, c.groups[1], ErrMalformed, "public message", d.encode(t))
+	d.list = d.list[:1]
+	if _, err := c.groups[1].Process(d.encode(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// tangledTree has 1024 leaves and each of them unmerged wherever it can be. To
+// look through it must not take long.
+func tangledTree(t *testing.T) {
+	_, from, _ := fullHall(t)
+	tree := from.now.tree
+	for x := 1; x < len(tree.nodes); x += 2 {
+		p := &parentNode{encryptionKey: binary.BigEndian.AppendUint32(make([]byte, 28), uint32(x)|1<<31)}
+		for leaf, last := subtreeRange(uint32(x)); leaf <= last; leaf++ {
+			p.unmerged = append(p.unmerged, leaf)
+		}
+		tree.set(uint32(x), node{parent: p})
+	}
+	encoded := tree.append(nil)
+	start := time.Now()
+	r := &reader{b: encoded}
+	again, err := r.tree(tree.suite)
+	if err != nil || !r.done() || again.rootHash() != tree.rootHash() {
+		t.Fatal("the tree cannot be read:", err)
+	}
+	if err := again.validateUnmerged(); err != nil {
+		t.Error(err)
+	}
+	// The first parent already is not linked, so all are asked one by one.
+	for x, n := range again.nodes {
+		if n.parent != nil {
+			l, r := left(uint32(x)), right(uint32(x))
+			if again.links(n.parent, l, r)+again.links(n.parent, r, l) == 1 {
+				t.Fatal("linked to nothing")
+			}
+		}
+	}
+	if used := time.Since(start); used > 10*time.Second { // 20 ms on a quiet machine
+		t.Error("this took", used)
+	} else {
+		t.Log("read and checked in", used)
+	}
+}
+
+// graft: a parent that no leaf's signature stands behind, whose private key the
+// one who made it up would know.
+func graft(t *testing.T) {
+	h := newHall(t)
+	v := h.invite(t, false)
+	_, public, err := suiteP256.newKeyPair(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hidden = "unmerged leaf is missing further down" // the joiner
+	for name, c := range map[string]struct {
+		reason string
+		node   parentNode
+	}{
+		"alone":                    {hidden, parentNode{encryptionKey: public}},
+		"over an unmerged member":  {hidden, parentNode{encryptionKey: public, unmerged: []uint32{6}}},
+		"over an unmerged joiner":  {"parent hash", parentNode{encryptionKey: public, unmerged: []uint32{7}}},
+		"over nobody but unmerged": {"parent hash", parentNode{encryptionKey: public, unmerged: []uint32{6, 7}}},
+		"with a parent hash":       {"parent hash", parentNode{encryptionKey: public, parentHash: make([]byte, hashSize), unmerged: []uint32{7}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := v.bentTree(h)
+			b.set(13, node{parent: &c.node})
+			b.relink(t, 4, 11, 9)
+			b.relink(t, 0, 7, 3, 1)
+			v.refuseTree(t, ErrInvalidTree, c.reason, b)
+		})
+	}
+	v.join(t)
+}
