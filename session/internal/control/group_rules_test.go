@@ -256,3 +256,20 @@ func TestGroupTokensStayFresh(t *testing.T) {
 	}
 	h.agree()
 }
+
+// A name on the roster counts only with a leaf of its own in the group.
+func TestGroupNameWithoutLeaf(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 10}, "alice", "bob", "carol", "dave")
+	h.invite("bob")
+	h.run(time.Second)
+	h.fate = func(f, _ *seat, o Outbound) []time.Duration {
+		if w := o.Command.GetGroupWelcome(); w != nil { // carol is told of dave too
+			w.Participants = append(w.Participants, participant(h.seat("dave").full))
+		}
+		return []time.Duration{hallDelay}
+	}
+	if err := h.outcome(h.invite("carol")); err != nil {
+		t.Fatal(err)
+	}
+	h.agree()
+}
