@@ -15,6 +15,7 @@ import (
 // TestMemberAttacks runs each attack by itself.
 func TestMemberAttacks(t *testing.T) {
 	for name, attack := range map[string]func(t *testing.T){
+		"bloat the tree with a leaf":             bloatLeaf,
 		"speak as another member":                speakAsAnother,
 		"commit as another member":               commitAsAnother,
 		"remove a member from its own view only": removeInOneView,

@@ -10,6 +10,36 @@ import (
 
 // Attacks of a member on the tree: its size, and what is in it.
 
+// bloatLeaf: no extension of a leaf means anything, but all of them would be in
+// every Welcome and in every saved state.
+func bloatLeaf(t *testing.T) {
+	h := newHall(t)
+	bloat := func(d *leafDraft, n int) {
+		d.caps.extensions = []uint16{0xf000, 0xf001}
+		d.extensions = []extension{{kind: 0xf000, data: make([]byte, n/2)}, {kind: 0xf001, data: make([]byte, n/2)}}
+	}
+	const fits = maxExtensionData - 12 // types and lengths
+	from := h.group(t, 2)
+	for _, n := range []int{fits + 2, 1 << 20, 12 << 20} {
+		d := draftCommit(t, from, Change{Path: true}, nil)
+		leaf := draftLeaf(d.fresh.leaf, from.config.Signer, from.ID(), from.self)
+		bloat(&leaf, n)
+		path := d.update.append(nil)[len(d.update.leaf.raw):]
+		d.content = slices.Concat([]byte{0, 1}, leaf.encode(t), path)
+		h.refuse(t, ErrMalformed, "public message", d.encode(t), 1)
+	}
+	h.accept(t, &bentCommit{from: from, bendLeaf: func(d *leafDraft) { bloat(d, fits) }}, 1)
+	newcomer := newPerson(t, P256, "newcomer")
+	pack := newcomer.draftPack(t)
+	pack.leaf.caps.extensions = []uint16{0xf000}
+	pack.extensions = []extension{{kind: 0xf000, data: make([]byte, maxExtensionData)}}
+	h.refuseChange(t, ErrMalformed, "key package", Change{Add: [][]byte{pack.encode(t)}})
+	pack.extensions[0].data = pack.extensions[0].data[10:]
+	if _, _, err := ParseKeyPackage(pack.encode(t)); err != nil {
+		t.Error("largest key package:", err)
+	}
+}
+
 // addManyTimes: the same again and again is refused, after a bounded time.
 func addManyTimes(t *testing.T) {
 	c := newClub(t, X25519, 2)

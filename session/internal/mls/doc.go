@@ -80,9 +80,9 @@
 //   - [PastEpochs] past epochs decrypt what is still on its way;
 //     [Group.ForgetBefore] ends that as soon as nothing can come any more.
 //   - Messages are bounded by 16 MiB, trees by 1024 leaves, commits by 512
-//     proposals, credentials by 32 KiB; each length is compared with what is
-//     there before anything is allocated for it, and no decoder recurses on its
-//     input.
+//     proposals, credentials and the extensions of a leaf by 32 KiB; each length
+//     is compared with what is there before anything is allocated for it, and no
+//     decoder recurses on its input.
 //   - Our key packages begin an hour before now; one that we add may begin
 //     [ClockSkew] after now.
 //

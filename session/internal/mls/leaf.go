@@ -112,8 +112,15 @@ func (r *reader) extensions() []extension {
 	return list
 }
 
+// extensionTypes reads the extensions of a leaf or key package. They mean
+// nothing to us, but those of a leaf stay in the tree, and must not make it too
+// large for a Welcome.
 func (r *reader) extensionTypes() []uint16 {
+	before := len(r.b)
 	list := r.extensions()
+	if before-len(r.b) > maxExtensionData {
+		r.fail()
+	}
 	kinds := make([]uint16, len(list))
 	for i, e := range list {
 		kinds[i] = e.kind

@@ -149,6 +149,8 @@ const (
 	maxSecrets    = 512 // entries of a Welcome
 	maxExtensions = 64
 	maxCapability = 256
+
+	maxExtensionData = 32 << 10 // of a leaf or key package, encoded
 )
 
 // check returns the suite of a usable configuration.
