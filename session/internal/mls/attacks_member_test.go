@@ -16,6 +16,7 @@ import (
 func TestMemberAttacks(t *testing.T) {
 	for name, attack := range map[string]func(t *testing.T){
 		"bloat the tree with a leaf":             bloatLeaf,
+		"bloat the tree with many leaves":        bloatTree,
 		"speak as another member":                speakAsAnother,
 		"commit as another member":               commitAsAnother,
 		"remove a member from its own view only": removeInOneView,

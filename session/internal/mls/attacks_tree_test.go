@@ -1,8 +1,11 @@
 package mls
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -37,6 +40,43 @@ func bloatLeaf(t *testing.T) {
 	pack.extensions[0].data = pack.extensions[0].data[10:]
 	if _, _, err := ParseKeyPackage(pack.encode(t)); err != nil {
 		t.Error("largest key package:", err)
+	}
+}
+
+// bloatTree: members with the largest credentials make a tree that fits into no
+// message. Those who are in it go on, and come back from a saved state.
+func bloatTree(t *testing.T) {
+	c := newClub(t, X25519, 2)
+	from := c.groups[0]
+	draft := draftLeaf(from.now.tree.leaf(1), signerFunc{c.people[1].Signer, func([]byte) ([]byte, error) { return []byte{1}, nil }}, nil, 0)
+	for i := range uint32(530) {
+		draft.encryptionKey = binary.BigEndian.AppendUint32([]byte{9}, i)
+		draft.encryptionKey = append(draft.encryptionKey, make([]byte, 27)...)
+		draft.signatureKey = draft.encryptionKey
+		draft.credential = append(make([]byte, maxCredential-32), draft.encryptionKey...)
+		leaf := draft.leaf(t)
+		leaf.subject = fmt.Sprint("crowd ", i)
+		if _, err := from.now.tree.add(leaf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	encryption := randomOf(t)
+	from.now.messages = newSecretTree(&encryption, from.now.tree.width())
+	newcomer := newPerson(t, X25519, "newcomer")
+	pack, _ := newcomer.keyPackage(t)
+	before := stateOf(t, from)
+	if len(before) < maxMessage {
+		t.Fatal("the tree is too small")
+	}
+	_, _, err := from.Commit(Change{Add: [][]byte{pack}}, testNow, rand.Reader)
+	if e := (*Error)(nil); !errors.As(err, &e) || e.Reason != "commit or welcome is too long" {
+		t.Errorf("a Welcome that nobody can read: %v", err)
+	}
+	if back, err := Load(before, from.config); err != nil || !bytes.Equal(stateOf(t, back), before) {
+		t.Fatalf("the state cannot be loaded: %v", err)
+	}
+	if !bytes.Equal(stateOf(t, from), before) {
+		t.Error("the refused call has changed the state")
 	}
 }
 

@@ -93,7 +93,7 @@ func (r *reader) sub(limit int) *reader {
 
 // each reads a vector of at most count elements.
 func (r *reader) each(count int, element func(*reader)) {
-	in := r.sub(maxMessage)
+	in := r.sub(maxVector)
 	for n := 0; len(in.b) > 0; n++ {
 		if n == count {
 			in.fail()

@@ -186,6 +186,9 @@ func (m *making) finish() error {
 			return err
 		}
 	}
+	if max(len(m.message), len(m.welcome)) > maxMessage {
+		return fail(ErrInvalidCommit, "commit or welcome is too long")
+	}
 	m.next = newEpoch(context, m.tree, keys, &s.secrets, f.confirmation)
 	return nil
 }

@@ -95,7 +95,7 @@ func (r *reader) secret() (s secret) {
 }
 
 func (r *reader) epoch(s *suite) (*epoch, error) {
-	e := &epoch{raw: r.vec(maxMessage), keys: privateKeys{}}
+	e := &epoch{raw: r.vec(maxVector), keys: privateKeys{}}
 	context := &reader{b: e.raw}
 	e.context = readGroupContext(context)
 	list := &reader{b: r.vecWithLength()}
@@ -111,7 +111,7 @@ func (r *reader) epoch(s *suite) (*epoch, error) {
 		if e := l.check(s); e != nil {
 			err = e
 		}
-		l.subject = string(r.vec(maxMessage))
+		l.subject = string(r.vec(maxVector))
 	})
 	for range int(r.u16()) {
 		x, key := r.u32(), r.vec(hashSize)
@@ -125,7 +125,7 @@ func (r *reader) epoch(s *suite) (*epoch, error) {
 	for _, s := range e.secrets.kept() {
 		*s = r.secret()
 	}
-	e.messages = readSecretTree(r.sub(maxMessage), t.width())
+	e.messages = readSecretTree(r.sub(maxVector), t.width())
 	if err != nil || r.bad || e.messages == nil || t.validateUnmerged() != nil {
 		return nil, fail(ErrMalformed, "saved group")
 	}
@@ -135,7 +135,7 @@ func (r *reader) epoch(s *suite) (*epoch, error) {
 // vecWithLength reads a vector and returns it with its length in front.
 func (r *reader) vecWithLength() []byte {
 	start := r.b
-	r.vec(maxMessage)
+	r.vec(maxVector)
 	return start[:len(start)-len(r.b)]
 }
 
@@ -155,9 +155,9 @@ func (p *pastEpoch) append(dst []byte) []byte {
 }
 
 func (r *reader) pastEpoch(s *suite) *pastEpoch {
-	p := &pastEpoch{number: r.u64(), raw: r.vec(maxMessage), senderData: r.secret(), members: map[uint32]pastMember{}}
+	p := &pastEpoch{number: r.u64(), raw: r.vec(maxVector), senderData: r.secret(), members: map[uint32]pastMember{}}
 	width := r.u32()
-	messages := r.sub(maxMessage)
+	messages := r.sub(maxVector)
 	if width == 0 || width > maxLeaves || width&(width-1) != 0 {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (r *reader) pastEpoch(s *suite) *pastEpoch {
 		return nil
 	}
 	for range int(r.u16()) {
-		i, m := r.u32(), pastMember{credential: r.vec(maxCredential), signatureKey: r.vec(maxMessage)}
+		i, m := r.u32(), pastMember{credential: r.vec(maxCredential), signatureKey: r.vec(maxVector)}
 		var err error
 		if m.verifier, err = s.parseVerifyKey(m.signatureKey); err != nil {
 			return nil

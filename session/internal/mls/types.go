@@ -139,7 +139,8 @@ const (
 	PastEpochs = 8
 
 	maxMessage    = 16 << 20
-	maxPlaintext  = 12 << 20 // leaves room for the padding
+	maxVector     = 1<<30 - 1 // the most that a length can say; saved groups only
+	maxPlaintext  = 12 << 20  // leaves room for the padding
 	maxCredential = 32 << 10
 	maxAAD        = 64 << 10
 	maxGroupID    = 255
