@@ -15,21 +15,69 @@ import (
 // TestMemberAttacks runs each attack by itself.
 func TestMemberAttacks(t *testing.T) {
 	for name, attack := range map[string]func(t *testing.T){
-		"bloat the tree with a leaf":             bloatLeaf,
-		"bloat the tree with many leaves":        bloatTree,
-		"speak as another member":                speakAsAnother,
-		"commit as another member":               commitAsAnother,
-		"remove a member from its own view only": removeInOneView,
-		"leave a member out of a path":           leaveOut,
-		"two commits for one epoch":              fork,
-		"pass for a member that rejoins":         passAsRejoining,
-		"take over a subject":                    takeSubject,
-		"one key package 512 times":              addManyTimes,
-		"largest and most tangled tree":          tangledTree,
-		"graft a node that nobody made":          graft,
-		"run a ratchet to its end":               lastGeneration,
+		"bloat the tree with a leaf":                bloatLeaf,
+		"bloat the tree with many leaves":           bloatTree,
+		"speak as a member that left, with its key": speakAsPredecessor,
+		"speak as another member":                   speakAsAnother,
+		"commit as another member":                  commitAsAnother,
+		"remove a member from its own view only":    removeInOneView,
+		"leave a member out of a path":              leaveOut,
+		"two commits for one epoch":                 fork,
+		"pass for a member that rejoins":            passAsRejoining,
+		"take over a subject":                       takeSubject,
+		"one key package 512 times":                 addManyTimes,
+		"largest and most tangled tree":             tangledTree,
+		"graft a node that nobody made":             graft,
+		"run a ratchet to its end":                  lastGeneration,
 	} {
 		t.Run(name, attack)
+	}
+}
+
+// speakAsPredecessor: the owner of a key comes back under another subject, at
+// the leaf that the first one had.
+func speakAsPredecessor(t *testing.T) {
+	s := newScene(t, P256)
+	gone := s.people[3]
+	old := s.groups[3]
+	blob := s.protect(t, old, "text")
+	alias := gone
+	alias.name, alias.Credential = "alias", []byte("alias")
+	pack, pending := alias.keyPackage(t)
+	commit, welcome, err := s.from.Commit(Change{Remove: []uint32{3}, Add: [][]byte{pack}}, testNow, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.groups, s.people = s.groups[:3], s.people[:3]
+	s.process(t, 2, commit)
+	g, err := Join(alias.Config, pending, welcome)
+	if err != nil || g.Self() != 3 {
+		t.Fatal(err)
+	}
+	s.groups, s.people = append(s.groups, g), append(s.people, alias)
+	s.refuseMessage(t, ErrWrongEpoch, "sender has left since", blob)
+	// A new token of the same subject is no reason to refuse what came before.
+	late := s.protect(t, g, "late")
+	s.to.config.Subject = func(m Member) (string, error) { // "alias" and "alias, renewed" are one
+		name, _, _ := bytes.Cut(m.Credential, []byte(","))
+		return string(name), nil
+	}
+	g.config.Subject = s.to.config.Subject
+	commit, _, err = g.Commit(Change{Credential: []byte("alias, renewed")}, testNow, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.to.Process(commit); err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.to.Unprotect(late)
+	if err != nil || string(m.Sender.Credential) != "alias" {
+		t.Errorf("message of the old credential: %v", err)
+	}
+	blob = s.protect(t, g, "now")
+	s.to.config.Subject = func(Member) (string, error) { return "", errors.New("no subject") }
+	if _, err := s.to.Unprotect(blob); err != nil {
+		t.Error("the current epoch asks for subjects:", err)
 	}
 }
 

@@ -148,8 +148,8 @@ func (g *Group) epochOf(number uint64) (receiving, error) {
 }
 
 // senderOf finds the sender as of the message's epoch. Somebody who has left
-// since, or whose leaf has another key, has no say any more: mls-rs 0.54
-// accepts such messages for ever.
+// since, or whose leaf has another key or subject, has no say any more: mls-rs
+// 0.54 accepts such messages for ever.
 func (g *Group) senderOf(number uint64, leaf uint32) (Member, *verifyKey, error) {
 	l := g.now.tree.leaf(leaf)
 	if number == g.now.context.epoch {
@@ -169,7 +169,19 @@ func (g *Group) senderOf(number uint64, leaf uint32) (Member, *verifyKey, error)
 		case l == nil || !bytes.Equal(l.signatureKey, m.signatureKey):
 			return Member{}, nil, fail(ErrWrongEpoch, "sender has left since")
 		}
-		return Member{Leaf: leaf, Credential: m.credential, SignatureKey: m.signatureKey}, m.verifier, nil
+		sender := Member{Leaf: leaf, Credential: m.credential, SignatureKey: m.signatureKey}
+		if !bytes.Equal(l.credential, m.credential) {
+			// A key can have more than one owner: the old one must not be
+			// heard through the new one.
+			subject, err := subjectOf(g.config, sender)
+			switch {
+			case err != nil:
+				return Member{}, nil, err
+			case subject != l.subject:
+				return Member{}, nil, fail(ErrWrongEpoch, "sender has left since")
+			}
+		}
+		return sender, m.verifier, nil
 	}
 	return Member{}, nil, errDecrypt
 }
