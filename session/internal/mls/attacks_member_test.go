@@ -23,6 +23,8 @@ func TestMemberAttacks(t *testing.T) {
 		"remove a member from its own view only":    removeInOneView,
 		"leave a member out of a path":              leaveOut,
 		"two commits for one epoch":                 fork,
+		"lead into the last epoch":                  lastEpoch,
+		"invite into the first epoch":               firstEpoch,
 		"pass for a member that rejoins":            passAsRejoining,
 		"take over a subject":                       takeSubject,
 		"one key package 512 times":                 addManyTimes,
@@ -235,6 +237,42 @@ func fork(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuse(t, b, ErrDecrypt, "", func() error { _, err := b.Unprotect(blob); return err })
+}
+
+// lastEpoch: epochs are numbered up to 2^64-1, and a Welcome can name any.
+func lastEpoch(t *testing.T) {
+	g := newGuest(t, P256)
+	d := g.draft(t)
+	d.context.epoch = math.MaxUint64
+	to, err := Join(g.Config, g.pack.pending, d.encode(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := twin(t, to)
+	from.self, from.config = 0, g.hosts[0].Config
+	blob, err := from.Protect(nil, []byte("text"), nil, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const reason = "no epoch is left"
+	refuseCommit(t, to, ErrInvalidCommit, reason, draftCommit(t, from, Change{Path: true}, nil).encode(t))
+	refuse(t, to, ErrInvalidCommit, reason, func() error {
+		_, _, err := to.Commit(Change{Path: true}, testNow, rand.Reader)
+		return err
+	})
+	to.ForgetBefore(math.MaxUint64)
+	if m, err := to.Unprotect(blob); err != nil || m.Epoch != math.MaxUint64 {
+		t.Error("message of the last epoch:", err)
+	}
+}
+
+// firstEpoch: nobody is invited into epoch 0, in which nothing can be said.
+func firstEpoch(t *testing.T) {
+	g := newGuest(t, P256)
+	d := g.draft(t)
+	d.context.epoch = 0
+	g.refuseJoin(t, ErrInvalidTree, "welcome to the first epoch", d.encode(t))
+	g.joins(t)
 }
 
 // passAsRejoining: only the owner of subject and key is shown as [Rejoining],

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"io"
+	"math"
 	"slices"
 	"time"
 )
@@ -19,8 +20,11 @@ import (
 // valid trees without it. If a key package begins in the future, by a clock
 // ahead of ours, the error has RetryAt set.
 func (g *Group) Commit(ch Change, now time.Time, rnd io.Reader) (message, welcome []byte, err error) {
-	if g.now == nil {
+	switch {
+	case g.now == nil:
 		return nil, nil, errWiped
+	case g.now.context.epoch == math.MaxUint64:
+		return nil, nil, errLastEpoch
 	}
 	list, err := g.propose(ch, now)
 	if err != nil {

@@ -20,6 +20,10 @@ type Group struct {
 	scratch []byte       // for what is signed; empty between calls
 }
 
+// errLastEpoch: only a Welcome that somebody made up leads so far. The next
+// number would be 0, in which nothing can be sent.
+var errLastEpoch = fail(ErrInvalidCommit, "no epoch is left")
+
 var errWiped = fail(ErrUnsupported, "group was wiped")
 
 // Create makes a group of which we are the only member, in epoch 0. A nil

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"crypto/hmac"
+	"math"
 	"slices"
 )
 
@@ -72,6 +73,8 @@ func (g *Group) authenticate(message []byte) (*framed, error) {
 		return nil, fail(ErrWrongGroup, "")
 	case f.epoch != g.now.context.epoch:
 		return nil, fail(ErrWrongEpoch, "commit")
+	case f.epoch == math.MaxUint64:
+		return nil, errLastEpoch
 	case f.kind != contentCommit:
 		return nil, fail(ErrUnsupported, "proposal outside a commit")
 	case f.sender == g.self:

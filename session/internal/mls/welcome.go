@@ -250,6 +250,8 @@ func (j *joiner) checkTree() (err error) {
 		return fail(ErrUnsupported, "cipher suite of a group")
 	case len(j.info.context.extensions) > 0:
 		return fail(ErrUnsupported, "extension of a group")
+	case j.info.context.epoch == 0:
+		return fail(ErrInvalidTree, "welcome to the first epoch")
 	case len(j.info.context.groupID) == 0 || len(j.info.context.confirmed) != hashSize:
 		return fail(ErrMalformed, "group context")
 	}
