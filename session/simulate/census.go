@@ -1,0 +1,80 @@
+package simulate
+
+import (
+	"reflect"
+
+	"github.com/slimbridge/slimbridge/session/internal/control"
+)
+
+// Bounds on what a machine at rest may hold, in elements of maps and slices:
+// for the session itself, and for every other member.
+const (
+	maxOwn       = 4_000
+	maxPerMember = 4_000
+)
+
+// checkBounds counts what the machine of s holds.
+func (w *world) checkBounds(s *session) {
+	if n, limit := census(s.core), maxOwn+maxPerMember*len(s.core.Roster()); n > limit {
+		w.failf("%v holds %d elements at rest, more than %d", s, n, limit)
+	}
+}
+
+// census counts the elements of all maps and slices that a machine can reach,
+// but not of its MLS group, which has bounds of its own.
+func census(c control.Core) int {
+	k := counter{seen: map[uintptr]bool{}}
+	k.count(reflect.ValueOf(c))
+	return k.n
+}
+
+type counter struct {
+	n    int
+	seen map[uintptr]bool
+}
+
+var notCounted = []reflect.Type{reflect.TypeFor[witness](), reflect.TypeFor[session]()}
+
+func (k *counter) count(v reflect.Value) {
+	for _, t := range notCounted {
+		if v.Type() == t {
+			return
+		}
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() && !k.seen[v.Pointer()] {
+			k.seen[v.Pointer()] = true
+			k.count(v.Elem())
+		}
+	case reflect.Interface:
+		if !v.IsNil() {
+			k.count(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			k.count(v.Field(i))
+		}
+	case reflect.Map:
+		k.n += v.Len()
+		for it := v.MapRange(); it.Next(); {
+			k.count(it.Value())
+		}
+	case reflect.Slice:
+		k.n += v.Len()
+		if hasPointers(v.Type().Elem()) {
+			for i := range v.Len() {
+				k.count(v.Index(i))
+			}
+		}
+	}
+}
+
+// hasPointers reports whether elements of the type can hold more than they are.
+func hasPointers(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Interface, reflect.Struct, reflect.Map, reflect.Slice, reflect.Array:
+		return true
+	}
+	return false
+}

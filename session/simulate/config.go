@@ -1,0 +1,121 @@
+package simulate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Config says what to play. The zero value is seed 0 with the stand-in for MLS.
+type Config struct {
+	Seed uint64
+	// RealMLS plays with the real MLS core, which costs about twenty times as
+	// much; the course of events is the same for one seed, though keys and
+	// signatures are not.
+	RealMLS bool
+	Bug     Bug
+	// Trace records every message and event in [Result.Trace].
+	Trace bool
+}
+
+// Result is what came of a run.
+type Result struct {
+	// Violations are the rules that were broken, in order, at most
+	// maxViolations; the run stops there.
+	Violations []string
+	Trace      string
+	// Digest is equal for two runs that went the same way.
+	Digest uint64
+
+	Steps        int // of all machines
+	Sessions     int
+	Published    int
+	Acknowledged int // messages that everybody acknowledged
+	Delivered    int
+	Epochs       int // commits applied by their makers
+	Virtual      time.Duration
+}
+
+const maxViolations = 3
+
+// climate is what the seed decides about the whole run.
+type climate struct {
+	apps     int
+	groups   bool // else 1:1 sessions only
+	pairs    bool
+	mls      bool
+	reliable bool
+	retries  int
+	ends     bool // sessions end when the peer is lost
+
+	rotateMessages int
+	rotateAfter    time.Duration
+
+	lossy     int // of 1000 messages so many are lost
+	double    int // doubled
+	slow      int // late by 300 ms at most
+	stray     int // data late by up to 40 s
+	inOrder   bool
+	mutes     int // weight of apps that are unheard or deaf for a while
+	cuts      int // links that break
+	crashes   int
+	outages   int // restarts of the node
+	intruders int
+	actions   int
+	rush      time.Duration // actions follow each other within
+}
+
+// newClimate draws the climate. Retries are so many that chance alone does not
+// lose a message between two ends that reach each other.
+func newClimate(r *rand.Rand) climate {
+	c := climate{apps: 2 + r.IntN(4), mls: r.IntN(5) > 0, reliable: r.IntN(10) > 0, ends: r.IntN(4) == 0}
+	switch r.IntN(10) {
+	case 0, 1, 2:
+		c.pairs = true
+	case 3:
+		c.pairs, c.groups = true, true
+	default:
+		c.groups = true
+	}
+	switch r.IntN(4) {
+	case 0:
+		c.retries = 4 + r.IntN(4)
+	case 1:
+		c.lossy, c.double, c.slow, c.retries = 10, 20, 20, 5+r.IntN(4)
+	case 2:
+		c.lossy, c.double, c.slow, c.retries = 40, 40, 40, 10+r.IntN(3)
+	default:
+		c.lossy, c.double, c.slow, c.retries = 80, 50, 50, 16
+	}
+	if r.IntN(3) == 0 {
+		c.stray = 5
+	}
+	c.inOrder = r.IntN(3) == 0
+	if r.IntN(3) > 0 {
+		c.rotateMessages = 5 + r.IntN(20)
+	}
+	if r.IntN(4) == 0 {
+		c.rotateAfter = time.Duration(20+r.IntN(60)) * time.Second
+	}
+	for _, weight := range []*int{&c.mutes, &c.cuts, &c.crashes, &c.outages, &c.intruders} {
+		if r.IntN(2) == 0 {
+			*weight = 1 + r.IntN(3)
+		}
+	}
+	c.actions = 40 + r.IntN(60)
+	c.rush = time.Duration(50+r.IntN(600)) * time.Millisecond
+	return c
+}
+
+// patience is how long a machine repeats a message.
+func (c climate) patience() time.Duration { return time.Duration(c.retries+1) * interval }
+
+// interval between repetitions, in every session.
+const interval = time.Second
+
+func (c climate) String() string {
+	return fmt.Sprintf("%d apps, groups %v, pairs %v, MLS %v, reliable %v, %d retries, end when lost %v, rotate after %d messages or %v, "+
+		"of 1000 messages %d lost, %d doubled, %d slow, %d stray, in order %v",
+		c.apps, c.groups, c.pairs, c.mls, c.reliable, c.retries, c.ends, c.rotateMessages, c.rotateAfter,
+		c.lossy, c.double, c.slow, c.stray, c.inOrder)
+}

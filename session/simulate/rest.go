@@ -1,0 +1,203 @@
+package simulate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/slimbridge/slimbridge/session/internal/control"
+	"github.com/slimbridge/slimbridge/slimnode/name"
+)
+
+// What must come out when the network is well again.
+
+// settling is how long the machines get to find together: absence is noticed
+// after three heartbeats, and a missed commit costs a heartbeat and a rejoin.
+const settling = 90 * time.Second
+
+// rest heals the network, lets the machines come to rest, and checks the end.
+func (w *world) rest() {
+	w.logf("the network is well from now on")
+	w.healed = true
+	w.net.down = false
+	for _, a := range w.apps {
+		a.recover()
+		a.connect()
+	}
+	w.run(settling)
+	for _, s := range slices.Clone(w.sessions) {
+		if s.live() && s.away {
+			s.pauseOrResume()
+		}
+	}
+	w.run(settling)
+	w.expelGhosts()
+	w.run(settling)
+	if w.stopped() {
+		return
+	}
+	w.checkRest()
+	if !w.stopped() {
+		w.finale()
+	}
+}
+
+// moderators are the sessions that lead a group now.
+func (w *world) moderators() (list []*session) {
+	for _, s := range w.sessions {
+		if s.talk.group && s.leads() && s.live() && !s.leaving {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// expelGhosts removes members whose app crashed or left unheard, as an
+// application would. They must be offline by now.
+func (w *world) expelGhosts() {
+	for _, mo := range w.moderators() {
+		for _, e := range mo.core.Roster() {
+			if e.Self || mo.talk.current(e.Name) != nil {
+				continue
+			}
+			if e.Online {
+				w.failf("%v takes %v for present, whose session is over", mo, e.Name.Path())
+			}
+			mo.do(func(op control.Op) control.Event { return control.Remove{Op: op, Name: e.Name.Service(), Force: true} })
+		}
+	}
+}
+
+// checkRest checks what must hold when nothing happens any more.
+func (w *world) checkRest() {
+	for _, s := range w.sessions {
+		if s.crashed {
+			continue
+		}
+		for op := range s.asked {
+			if !s.ops[op] {
+				w.failf("%v: operation %d never ends", s, op)
+			}
+		}
+		if s.live() {
+			w.checkBounds(s)
+			if !s.opened {
+				w.failf("%v is neither open nor over", s)
+			}
+		}
+	}
+	for _, mo := range w.moderators() {
+		w.agree(mo)
+	}
+	for _, m := range w.messages {
+		w.checkRead(m)
+	}
+}
+
+// agree checks that the members of a group have its moderator's roster and
+// epoch, and nobody else takes itself for a member.
+func (w *world) agree(mo *session) {
+	want := roster(mo)
+	for _, s := range mo.talk.sessions {
+		if s == mo || !s.live() || s.leaving {
+			continue
+		}
+		if !slices.Contains(want, s.app.full.Key()) {
+			w.failf("%v is not on the roster of %v, but goes on", s, mo)
+			continue
+		}
+		if got := roster(s); !slices.Equal(got, want) {
+			w.failf("%v has %d members on its roster, its moderator %v has %d", s, len(got), mo, len(want))
+		}
+		if s.core.Epoch() != mo.core.Epoch() {
+			w.failf("%v is in epoch %d, its moderator %v in %d", s, s.core.Epoch(), mo, mo.core.Epoch())
+		}
+		for _, e := range mo.core.Roster() {
+			if e.Name.Key() == s.app.full.Key() && !e.Online {
+				w.failf("%v takes %v for absent", mo, s)
+			}
+		}
+	}
+	for _, e := range mo.core.Roster() {
+		if !e.Self && mo.talk.current(e.Name) == nil {
+			w.failf("%v is on the roster of %v, but its session is over", e.Name.Path(), mo)
+		}
+	}
+}
+
+// roster is who is in a group for s, in an order that can be compared.
+func roster(s *session) (keys []name.Key) {
+	for _, e := range s.core.Roster() {
+		keys = append(keys, e.Name.Key())
+	}
+	slices.SortFunc(keys, func(a, b name.Key) int {
+		if a.ID.Hi < b.ID.Hi || a.ID.Hi == b.ID.Hi && a.ID.Lo < b.ID.Lo {
+			return -1
+		}
+		return 1
+	})
+	return keys
+}
+
+// checkRead: who acknowledged a message has read it.
+func (w *world) checkRead(m *message) {
+	if !m.settled && m.by.live() && len(m.audience) > 0 {
+		w.failf("%v: message %d has no outcome", m.by, m.id)
+	}
+	if !m.acked || !w.reliable || !m.by.live() {
+		return
+	}
+	for _, to := range m.audience {
+		if to.live() && !slices.Contains(m.readBy, to) {
+			w.failf("%v acknowledged message %d of %v, but never read it", to, m.id, m.by)
+		}
+	}
+}
+
+// finale: everybody speaks and is heard; then everything ends, and nothing is
+// left.
+func (w *world) finale() {
+	for _, s := range slices.Clone(w.sessions) {
+		if !s.live() || s.leaving || len(s.core.Roster()) < 2 || !s.reachesAll() {
+			continue
+		}
+		m := s.publish(nil)
+		if m == nil {
+			w.failf("%v cannot publish in the end", s)
+			continue
+		}
+		w.run(500 * time.Millisecond)
+		for _, e := range s.core.Roster() {
+			if o := s.talk.current(e.Name); !e.Self && o != nil && !slices.Contains(m.readBy, o) {
+				w.failf("%v does not hear %v in the end", o, s)
+			}
+		}
+	}
+	for _, s := range slices.Clone(w.sessions) {
+		if s.live() && !s.leaving {
+			s.leave(control.Close{})
+		}
+	}
+	w.run(w.patience() + control.MaxHalfOpen + time.Minute)
+	for _, a := range w.apps {
+		for _, s := range a.sessions {
+			w.failf("%v does not end", s)
+		}
+	}
+	if len(w.queue) > 0 {
+		w.failf("%d messages are on their way though everything is over", len(w.queue))
+	}
+}
+
+// reachesAll reports whether all on the roster are there. (A group whose
+// moderator is gone may have ghosts for ever.)
+func (s *session) reachesAll() bool {
+	if s.talk.group && !s.talk.leader.live() {
+		return false
+	}
+	for _, e := range s.core.Roster() {
+		if !e.Self && s.talk.current(e.Name) == nil {
+			return false
+		}
+	}
+	return true
+}
