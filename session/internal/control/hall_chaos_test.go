@@ -19,7 +19,9 @@ type chaosHall struct {
 	r    *rand.Rand
 	sent []sentMessage
 
-	published uint32         // the id given last
+	published uint32 // the id given last
+	cut       *seat  // nothing reaches it, and nothing comes of it
+	cutUntil  time.Time
 	last      map[string]int // number of the last message read, by reader and stream
 }
 
@@ -59,7 +61,7 @@ func runChaos(t *testing.T, seed uint64, o hallOptions) (acknowledged int) {
 		c.act()
 		c.run(time.Duration(c.r.IntN(600)) * time.Millisecond)
 	}
-	c.fate = allWell
+	c.fate, c.cut = allWell, nil
 	c.run(40 * time.Second) // what is under way ends
 	for _, s := range c.seats {
 		if s.m != nil && s.ended == nil && c.stateOf(s) == away {
@@ -68,6 +70,12 @@ func runChaos(t *testing.T, seed uint64, o hallOptions) (acknowledged int) {
 		c.run(100 * time.Millisecond)
 	}
 	c.run(60 * time.Second)
+	for _, n := range c.rosterOf(c.seats[0]) {
+		if s := c.seat(n); s.ended != nil && !online(c.seats[0], c.hall, n) { // it left while it was cut off
+			c.expel(n, false)
+			c.run(time.Second)
+		}
+	}
 	c.agree()
 	for n := range c.ops {
 		if _, ok := c.doneBySomebody(n + 1); !ok {
@@ -92,7 +100,11 @@ func (c *chaosHall) doneBySomebody(op Op) (error, bool) {
 }
 
 // chaos loses, duplicates and delays a part of everything.
-func (c *chaosHall) chaos(*seat, *seat, Outbound) []time.Duration {
+func (c *chaosHall) chaos(from, to *seat, _ Outbound) []time.Duration {
+	if c.cut != nil && (from == c.cut || to == c.cut) {
+		c.excuse(c.cut)
+		return nil
+	}
 	d := func() time.Duration { return hallDelay + time.Duration(c.r.IntN(int(20*time.Millisecond))) }
 	if c.r.Float64() > 0.12 {
 		return []time.Duration{d()}
@@ -110,7 +122,13 @@ func (c *chaosHall) chaos(*seat, *seat, Outbound) []time.Duration {
 func (c *chaosHall) act() {
 	s := c.seats[c.r.IntN(len(c.seats))]
 	alive := s.m != nil && s.ended == nil && s.opened
+	if c.now.After(c.cutUntil) {
+		c.cut = nil
+	}
 	switch p := c.r.IntN(100); {
+	case p < 2 && c.cut == nil && !c.opts.plain:
+		c.cut, c.cutUntil = s, c.now.Add(time.Duration(c.r.IntN(45))*time.Second)
+		c.notef(s, "is cut off until %v", c.cutUntil.Sub(c.start))
 	case p < 15 && s != c.seats[0]:
 		c.invite(s.name)
 	case p < 20 && s != c.seats[0]:
@@ -124,17 +142,23 @@ func (c *chaosHall) act() {
 		} else {
 			c.do(s, func(op Op) Event { return SoftClose{Op: op} })
 		}
-		for _, m := range c.sent { // who goes away fetches nothing, and gives nothing out
-			delete(m.audience, s)
-			if m.by == s {
-				clear(m.audience)
-			}
-		}
+		c.excuse(s)
 	case p < 40 && s.m.CanPublishTo():
 		to := c.seats[c.r.IntN(len(c.seats))]
 		c.step(s, PublishTo{To: to.full, Msg: AppMessage{Payload: fmt.Appendf(nil, "%s/%d/%d", s.name, s.life, len(c.sent))}})
 	case s.m.CanPublish():
 		c.talk(s)
+	}
+}
+
+// excuse: one that is away or cut off fetches nothing that it missed, and gives
+// nothing out.
+func (c *chaosHall) excuse(s *seat) {
+	for _, m := range c.sent {
+		delete(m.audience, s)
+		if m.by == s {
+			clear(m.audience)
+		}
 	}
 }
 
