@@ -25,6 +25,7 @@ func TestNodeAttacks(t *testing.T) {
 		"read on with the keys of a removed member": readAfterRemoval,
 		"read on with a state stolen earlier":       readAfterUpdate,
 		"read back with a state stolen later":       readBack,
+		"look for what a failed call leaves behind": lookBehind,
 	} {
 		t.Run(name, attack)
 	}

@@ -3,6 +3,8 @@ package mls
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
+	"slices"
 	"testing"
 )
 
@@ -232,5 +234,46 @@ func readBackMessage(t *testing.T, h *hall) {
 				t.Errorf("the %s's state opens message %d", who, generation)
 			}
 		}
+	}
+}
+
+// lookBehind: a call that fails late leaves no private key in memory.
+func lookBehind(t *testing.T) {
+	h := newHall(t)
+	gone := errors.New("the key is gone")
+	from := h.group(t, 0)
+	m := making{Group: from, tree: from.now.tree.clone(), rnd: rand.Reader}
+	if err := m.makePath(nil); err != nil {
+		t.Fatal(err)
+	}
+	from.config.Signer = signerFunc{from.config.Signer, func([]byte) ([]byte, error) { return nil, gone }}
+	if err := m.finish(); !errors.Is(err, gone) {
+		t.Error(err)
+	}
+	m.wipe()
+	for x, key := range m.path.keys {
+		if !bytes.Equal(key, make([]byte, len(key))) {
+			t.Errorf("key of node %d is left", x)
+		}
+	}
+
+	text := []byte("a text that is nowhere else")
+	to := h.group(t, 5)
+	small := make([]byte, 200) // holds the text, but not all that is signed
+	to.scratch = small[:0]
+	if _, err := to.Protect(nil, text, nil, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(small, text) {
+		t.Error("the text is in a buffer that was too small")
+	}
+	_, step, err := to.now.messages.peek(3, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	skipped := step.head.skipped
+	step.wipe()
+	if len(skipped) != 10 || slices.ContainsFunc(skipped, func(k messageKey) bool { return k != messageKey{} }) {
+		t.Error("keys that were tried in vain are left")
 	}
 }

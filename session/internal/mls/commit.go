@@ -198,7 +198,11 @@ func (m *making) finish() error {
 }
 
 func (m *making) wipe() {
-	if m.path != nil {
-		m.path.wipe()
+	if m.path == nil {
+		return
+	}
+	m.path.wipe()
+	if m.next == nil {
+		m.path.keys.wipeUnless(nil)
 	}
 }

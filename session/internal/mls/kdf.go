@@ -3,6 +3,7 @@ package mls
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 )
 
 // All supported suites share SHA-256, HKDF-SHA256 and AES-128-GCM.
@@ -82,7 +83,8 @@ func appendLabelled(dst []byte, label string, parts ...[]byte) []byte {
 	for _, p := range parts {
 		size += len(p)
 	}
-	return concat(appendLength(dst, size), parts)
+	// Growing piece by piece would leave copies of secret parts behind.
+	return concat(slices.Grow(appendLength(dst, size), size), parts)
 }
 
 // deriveSecret is DeriveSecret (RFC 9420 section 8).

@@ -113,6 +113,12 @@ func (g *Group) Unprotect(message []byte) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
+	used := false
+	defer func() {
+		if !used {
+			step.wipe()
+		}
+	}()
 	key.guard(guard)
 	plain, ok := aeadOpen(nil, &key.key, &key.nonce, p.ciphertext, p.contentAAD)
 	if !ok {
@@ -129,6 +135,7 @@ func (g *Group) Unprotect(message []byte) (Message, error) {
 		return Message{}, fail(ErrSignature, "message")
 	}
 	in.messages.commit(step)
+	used = true
 	return Message{Plaintext: data, AAD: bytes.Clone(p.aad), Sender: sender, Epoch: p.epoch, Generation: generation}, nil
 }
 

@@ -99,6 +99,9 @@ func (r *ratchet) peek(generation uint32) (found messageKey, step ratchetStep, e
 	return step.head.advance(), step, nil
 }
 
+// wipe is for a step that is not applied.
+func (s *ratchetStep) wipe() { s.head.wipe() }
+
 // commit applies a step of peek. Of too many skipped keys the oldest go.
 func (r *ratchet) commit(step *ratchetStep) {
 	if step.late {

@@ -107,8 +107,15 @@ func (p *freshPath) secretFor(leaf uint32) *secret {
 
 // freshPath replaces all keys from our leaf to the root (RFC 9420 section 7.5).
 // n needs everything but the keys and the parent hash.
-func (t *tree) freshPath(n newLeaf, signer Signer, rnd io.Reader) (*freshPath, error) {
+func (t *tree) freshPath(n newLeaf, signer Signer, rnd io.Reader) (_ *freshPath, err error) {
 	p := &freshPath{steps: t.filteredPath(n.index), keys: privateKeys{}}
+	p.secrets = make([]secret, 0, len(p.steps)) // growing would leave copies behind
+	defer func() {
+		if err != nil {
+			p.wipe()
+			p.keys.wipeUnless(nil)
+		}
+	}()
 	private, public, err := t.suite.newKeyPair(rnd)
 	if err != nil {
 		return nil, err
