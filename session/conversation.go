@@ -42,6 +42,7 @@ type conversation struct {
 	receipts map[arq.MessageID]*Receipt
 	inbox    chan *incoming
 	pubs     chan *publication
+	letters  chan *publication // to one member of a group
 	wishes   chan control.Event // to end: Drain, Close
 	orders   chan control.Event // all others
 	link     chan struct{}
@@ -77,7 +78,7 @@ func (c *conversation) setUp(a *App, cfg *control.Config, k kind) {
 		app: a, local: cfg.Local, kind: k, metadata: cfg.Metadata,
 		initiator: cfg.Role == control.Initiator, reliable: cfg.Reliable, encrypted: cfg.MLS != nil,
 		receipts: map[arq.MessageID]*Receipt{},
-		inbox:    make(chan *incoming, inboxFrames), pubs: make(chan *publication), wishes: make(chan control.Event), orders: make(chan control.Event),
+		inbox:    make(chan *incoming, inboxFrames), pubs: make(chan *publication), letters: make(chan *publication), wishes: make(chan control.Event), orders: make(chan control.Event),
 		link: make(chan struct{}, 1), opened: make(chan struct{}), leaving: make(chan struct{}), done: make(chan struct{}),
 		inQueue: inQueue{ready: make(chan struct{}, 1)},
 	}
@@ -155,13 +156,13 @@ func (c *conversation) publish(ctx context.Context, m Message, p *publication) (
 		m.Type = DefaultPayloadType
 	}
 	p.msg = control.AppMessage{Type: m.Type, Payload: m.Payload, Metadata: m.Metadata}
-	peer := c.kind.peer()
+	peer, pubs := c.kind.peer(), c.pubs
 	if p.to != nil {
-		peer = *p.to
+		peer, pubs = *p.to, c.letters
 	}
 	p.receipt = newReceipt(peer)
 	select {
-	case c.pubs <- p:
+	case pubs <- p:
 		return p.receipt, nil
 	case <-c.leaving:
 		return nil, &Error{Code: CodeClosed, Peer: peer}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
+	"github.com/slimbridge/slimbridge/slimnode/name"
 	"github.com/slimbridge/slimbridge/slimnode/wire"
 	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
@@ -24,7 +25,7 @@ const (
 type driver struct {
 	*conversation
 	queue   []control.Outbound
-	queued  map[dataKey]bool // data in queue, by type and id
+	queued  map[dataKey]bool // data in queue
 	head    *wire.Frame      // queue[0], encoded and encrypted
 	linkGen uint64
 	up      bool
@@ -34,11 +35,15 @@ type driver struct {
 
 // dataKey tells data messages apart. One that waits in line is not put there
 // again: a slow link must not be filled with retransmissions of what it has not
-// yet sent.
+// yet sent. In a group every member counts its messages from 1, so what goes to
+// one of them is not what goes to another.
 type dataKey struct {
 	typ control.Type
 	id  control.MessageID
+	to  name.Key
 }
+
+func dataKeyOf(o *control.Outbound) dataKey { return dataKey{o.Type, o.ID, o.To.Key()} }
 
 // start runs the session. The caller has counted it in app.wg and put it into
 // the tables.
@@ -86,10 +91,7 @@ func (d *driver) run() {
 			timer.Reset(time.Until(at))
 			due = timer.C
 		}
-		var pubs chan *publication
-		if len(d.queue) < queueForPublish && d.core.CanPublish() {
-			pubs = d.pubs
-		}
+		pubs, letters := d.publishable()
 		out, head := d.outlet()
 		select {
 		case out <- head:
@@ -97,6 +99,8 @@ func (d *driver) run() {
 		case in := <-d.inbox:
 			d.onIncoming(in)
 		case p := <-pubs:
+			d.publish(p)
+		case p := <-letters:
 			d.publish(p)
 		case ev := <-d.wishes:
 			d.ending.Do(func() { close(d.leaving) })
@@ -119,6 +123,21 @@ func causeUnlessClosed(err error) error {
 		return nil
 	}
 	return err
+}
+
+// publishable is where new messages to all and to one come from; nil channels
+// while there is no room for them.
+func (d *driver) publishable() (pubs, letters <-chan *publication) {
+	if len(d.queue) >= queueForPublish {
+		return nil, nil
+	}
+	if d.core.CanPublish() {
+		pubs = d.pubs
+	}
+	if d.core.CanPublishTo() {
+		letters = d.letters
+	}
+	return pubs, letters
 }
 
 // outlet is where the next frame goes; nil channels if there is none. The frame
@@ -148,7 +167,7 @@ func (d *driver) sent() {
 }
 
 func (d *driver) pop() {
-	delete(d.queued, dataKey{d.queue[0].Type, d.queue[0].ID})
+	delete(d.queued, dataKeyOf(&d.queue[0]))
 	d.queue[0] = control.Outbound{}
 	d.queue = d.queue[1:]
 }
@@ -251,7 +270,7 @@ func (d *driver) apply(out control.Output) {
 // enqueue puts a message in line, an urgent one before all that are not encoded
 // and encrypted yet.
 func (d *driver) enqueue(o control.Outbound) {
-	data := dataKey{o.Type, o.ID}
+	data := dataKeyOf(&o)
 	if !control.IsCommand(o.Type) && d.queued[data] {
 		return
 	}

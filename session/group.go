@@ -113,8 +113,9 @@ func (g *Group) Resume(ctx context.Context) error {
 	return g.do(ctx, name.Name{}, func(op control.Op) control.Event { return control.Rejoin{Op: op} })
 }
 
-// PublishTo sends a message to one member, outside the order of the others.
-// Other members could read it, if a node let them have it.
+// PublishTo sends a message to one member, outside the order of the others. It
+// waits while 64 such messages are unacknowledged. Other members could read it,
+// if a node let them have it.
 func (g *Group) PublishTo(ctx context.Context, to name.Name, m Message) (*Receipt, error) {
 	return g.publish(ctx, m, &publication{to: &to})
 }
