@@ -23,3 +23,12 @@ func (p *program) dialApp(ctx context.Context, self name.Name, node string, secr
 	}
 	return app, nil
 }
+
+// appOr is why the app ended, which says more than what it did to a listener, or
+// else err.
+func appOr(app *session.App, err error) error {
+	if cause := app.Err(); cause != nil {
+		return cause
+	}
+	return err
+}

@@ -27,7 +27,8 @@ const rootEnvironment = `Environment (flags win):
   SLIM_NODE                SLIM node, as --node (default http://127.0.0.1:46357)
   SLIM_SHARED_SECRET_FILE  file with the shared secret, as --secret-file
   SLIM_SHARED_SECRET       the shared secret itself; set one of the two
-                           (neither: the secret of this user, made by "mcp serve")
+                           (neither: the secret of this user, made by "mcp serve",
+                           "receive" and "group join")
   NO_COLOR                 log lines without colours
 
 Exit codes: 0 done, 1 failure, 2 usage, 130 SIGINT, 143 SIGTERM`
@@ -71,7 +72,7 @@ func (p *program) rootCommand() *cobra.Command {
 	flags.StringVar(&p.logFormat, "log-format", "text", "text or json, on standard error")
 	complete(root, "log-level", logLevels...)
 	complete(root, "log-format", "text", "json")
-	root.AddCommand(p.nodeCommand(), p.mcpCommand(), p.benchCommand(), p.demoCommand(), p.secretCommand(), p.versionCommand())
+	root.AddCommand(p.nodeCommand(), p.mcpCommand(), p.sendCommand(), p.receiveCommand(), p.groupCommand(), p.benchCommand(), p.demoCommand(), p.secretCommand(), p.versionCommand())
 	root.SetHelpCommand(p.helpCommand(root))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

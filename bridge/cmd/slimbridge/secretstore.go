@@ -79,7 +79,7 @@ func (s *secretFlag) forConnecting(p *program) (identity.Secret, error) {
 		return secret, err
 	}
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return secret, fmt.Errorf("no shared secret: there is no %s; start `slimbridge mcp serve` as this user first, which makes it, or copy the secret of the serving side to a file and name it with --secret-file or %s", path, envSecretFile)
+		return secret, fmt.Errorf("no shared secret: there is no %s; start the other side (`slimbridge mcp serve`, `receive` or `group join`) as this user first, which makes it, or copy the secret of the serving side to a file and name it with --secret-file or %s", path, envSecretFile)
 	}
 	return p.readSecret(path)
 }

@@ -66,6 +66,34 @@ func TestUsageErrors(t *testing.T) {
 		{"bench output", "bench -o csv", "want table or json", "slimbridge bench"},
 		{"bench to", "bench --to x", "--to: name", "slimbridge bench"},
 		{"bench timeout", "bench --timeout 0s", "want more than 0", "slimbridge bench"},
+		{"send without name", "send", "accepts between 1 and 2 arg(s), received 0", "slimbridge send"},
+		{"send to two parts", "send a/b hi", "peer name: name", "slimbridge send"},
+		{"send own name", "send a/b/c hi --name me", "--name: name", "slimbridge send"},
+		{"send two words", "send a/b/c hello there", "accepts between 1 and 2 arg(s), received 3", "slimbridge send"},
+		{"send reliable", "send a/b/c hi --reliable maybe", `--reliable "maybe": want on or off`, "slimbridge send"},
+		{"send mls", "send a/b/c hi --mls maybe", `--mls "maybe": want on or off`, "slimbridge send"},
+		{"send timeout alone", "send a/b/c hi --timeout 1s", "add --request", "slimbridge send"},
+		{"send timeout 0", "send a/b/c hi --request --timeout 0s", "--timeout 0s: want more than 0", "slimbridge send"},
+		{"send node", "send a/b/c hi --node localhost", "is no URL", "slimbridge send"},
+		{"receive without name", "receive", "accepts 1 arg(s), received 0", "slimbridge receive"},
+		{"receive under two parts", "receive a/b", "our name: name", "slimbridge receive"},
+		{"receive two answers", "receive a/b/c --echo --reply x", "--echo and --reply are both given", "slimbridge receive"},
+		{"receive number", "receive a/b/c -n 0", "--number 0: want at least 1", "slimbridge receive"},
+		{"receive embedded", "receive a/b/c --node embedded", "is no URL", "slimbridge receive"},
+		{"group alone", "group", "which command?", "slimbridge group"},
+		{"group misspelled", "group jion", `did you mean "join"?`, "slimbridge group"},
+		{"create without channel", "group create --invite a/b/c", "accepts 1 arg(s), received 0", "slimbridge group create"},
+		{"create bad channel", "group create lobby --invite a/b/c", "channel name: name", "slimbridge group create"},
+		{"create alone", "group create a/b/c", "whom to invite? --invite", "slimbridge group create"},
+		{"create bad member", "group create a/b/c --invite bob", `--invite: name "bob"`, "slimbridge group create"},
+		{"create wait", "group create a/b/c --invite a/b/d --wait -1s", "--wait -1s is negative", "slimbridge group create"},
+		{"create secret as a flag", "group create a/b/c --invite a/b/d --secret hunter2", "unknown flag: --secret", "slimbridge group create"},
+		{"join without name", "group join --any", "who are we? --as", "slimbridge group join"},
+		{"join bad name", "group join --as bob --any", `--as: name "bob"`, "slimbridge group join"},
+		{"join nobody", "group join --as a/b/c", "who may invite us? --moderator", "slimbridge group join"},
+		{"join both", "group join --as a/b/c --any --moderator a/b/d", "--moderator and --any are both given", "slimbridge group join"},
+		{"join bad moderator", "group join --as a/b/c --moderator x", `--moderator: name "x"`, "slimbridge group join"},
+		{"join argument", "group join a/b/c", "unknown command", "slimbridge group join"},
 		{"secret new argument", "secret new hunter2", "unknown command", "slimbridge secret new"},
 		{"demo argument", "demo x", "unknown command", "slimbridge demo"},
 	}
@@ -128,6 +156,9 @@ func TestFailures(t *testing.T) {
 		{"bench unreachable websocket", "bench -n 1 --node ws://" + free + "/", []string{"cannot reach a SLIM node at ws://" + free}},
 		{"serve at a web server", "mcp serve a/b/c --node " + web + " -- go", []string{"cannot reach a SLIM node at " + web + ": what listens there does not speak gRPC"}},
 		{"serve without TLS", "mcp serve a/b/c --node https://" + inUse + " -- go", []string{"cannot reach a SLIM node at https://" + inUse, "does not speak TLS"}},
+		{"send unreachable node", "send a/b/c hi --secret-file " + secretFile(t) + " --node http://" + free, []string{"cannot reach a SLIM node at http://" + free + ": connection refused"}},
+		{"send without secret", "send a/b/c hi", []string{"no shared secret", "`receive`", "--secret-file", envSecretFile}},
+		{"join unreachable node", "group join --as a/b/c --any --node http://" + free, []string{"cannot reach a SLIM node at http://" + free + ": connection refused"}},
 		{"bench nobody there", "bench -n 1 --to a/b/nobody --timeout 500ms --secret-file " + secretFile(t) + " --node " + endpoint, []string{"no answer from a/b/nobody within 500ms", "same secret"}},
 		{"connect without secret", "mcp connect a/b/c", []string{"no shared secret", "slimbridge mcp serve", "--secret-file", envSecretFile}},
 		{"connect short secret", "mcp connect a/b/c --secret-file " + short, []string{"secret has 7 bytes, needs at least 32", "slimbridge secret new", short}},
@@ -159,7 +190,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	commands := []string{"node", "mcp serve", "mcp connect", "bench", "demo", "secret new", "version"}
+	commands := []string{"node", "mcp serve", "mcp connect", "send", "receive", "group create", "group join", "bench", "demo", "secret new", "version"}
 	for _, c := range commands {
 		t.Run(c, func(t *testing.T) {
 			r := slimbridge(t, append(strings.Fields(c), "--help")...)
