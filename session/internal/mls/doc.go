@@ -61,9 +61,12 @@
 // entitled to: a member can refuse service to the group (nobody can stop it
 // from committing nonsense that only some can decrypt), but cannot make another
 // member crash, allocate without bound, accept an invalid tree, or take a
-// message for somebody else's. A removed member reads nothing from the commit
-// on that removes it, and is not heard any more either, not even with messages
-// of an epoch in which it was a member.
+// message for somebody else's. It can repeat what another member said in the
+// epoch, word for word and with the same authenticated data, under a generation
+// that this one has not used yet, and which is then used up: whoever minds puts
+// the number of a message into its authenticated data. A removed member reads
+// nothing from the commit on that removes it, and is not heard any more either,
+// not even with messages of an epoch in which it was a member.
 //
 // Every call is atomic: one that is refused leaves the group as it was, so that
 // [Group.Save] gives the same bytes. Errors are a kind, a constant reason and

@@ -16,10 +16,11 @@ type received struct {
 
 // Process applies a commit of another member and enters the new epoch.
 //
-// [ErrRemoved] means that a genuine commit removes us: the group is dead for us,
-// but nothing has changed and its epoch still decrypts. A commit of an earlier
-// epoch, so also a repeated one and our own, is [ErrWrongEpoch]. Lifetimes of
-// added key packages are not looked at.
+// [ErrRemoved] means that a member has signed a commit that removes us. Nothing
+// has changed and the epoch still decrypts; whether the others take that commit
+// cannot be seen from here, since its secrets are not for us. A commit of an
+// earlier epoch, so also a repeated one and our own, is [ErrWrongEpoch].
+// Lifetimes of added key packages are not looked at.
 func (g *Group) Process(message []byte) (Delta, error) { return g.process(message, received{}) }
 
 func (g *Group) process(message []byte, how received) (Delta, error) {
