@@ -29,6 +29,7 @@ type member struct {
 	awaySince time.Time
 	listed    bool      // the moderator says it is there
 	issued    time.Time // of the token in its leaf
+	since     uint64    // the epoch in which it joined
 	// unproven: it has acknowledged nothing yet; owing: though it was sent
 	// something. See [group.CanPublish].
 	unproven, owing bool
@@ -88,8 +89,9 @@ func (g *group) Roster() []RosterEntry {
 	return list
 }
 
-// add puts m on the roster, offline.
+// add puts m on the roster, offline. The group has it as a member already.
 func (g *group) add(m *member) {
+	m.since = g.Epoch()
 	g.members = append(g.members, m)
 	g.byName[m.name.Key()] = m
 	g.gone = slices.DeleteFunc(g.gone, func(o *member) bool { return o.name.Key() == m.name.Key() })

@@ -125,8 +125,19 @@ func (g *group) onData(now time.Time, m *member, in *Inbound, out *Output) (epoc
 	return 0, false
 }
 
+// open decrypts a message of m. One from before m joined is of an earlier stay
+// of the same app, and would be taken for the start of its new stream.
+func (g *group) open(m *member, in *Inbound, out *Output) (d delivered, epoch uint64, ok bool) {
+	d, epoch, ok = g.decrypt(&m.peer, in, out)
+	if ok && g.mls != nil && epoch < m.since {
+		out.Dropped = "message from before the member joined"
+		return d, 0, false
+	}
+	return d, epoch, ok
+}
+
 func (g *group) onMessage(now time.Time, m *member, in *Inbound, out *Output) (epoch uint64, ok bool) {
-	d, epoch, ok := g.decrypt(&m.peer, in, out)
+	d, epoch, ok := g.open(m, in, out)
 	if !ok {
 		return 0, false
 	}
@@ -140,7 +151,7 @@ func (g *group) onRetransmitReply(now time.Time, m *member, in *Inbound, out *Ou
 		out.Dropped = "retransmission outside the sequence"
 		return 0, false
 	}
-	d, epoch, ok := g.decrypt(&m.peer, in, out)
+	d, epoch, ok := g.open(m, in, out)
 	if !ok {
 		return 0, false
 	}

@@ -273,3 +273,29 @@ func TestGroupNameWithoutLeaf(t *testing.T) {
 	}
 	h.agree()
 }
+
+// A message from an earlier stay in the group, under way for long, is not taken
+// for the start of the new stream.
+func TestGroupMessageOfEarlierStay(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 2}, "alice", "bob", "carol")
+	h.gather()
+	h.fate = func(f, _ *seat, o Outbound) []time.Duration {
+		if o.Type == msgType && f.name == "carol" {
+			return []time.Duration{900 * time.Millisecond}
+		}
+		return []time.Duration{hallDelay}
+	}
+	h.publish(h.seat("carol"), "old")
+	h.expel("carol", false)
+	h.run(100 * time.Millisecond)
+	h.invite("carol")
+	h.run(2 * time.Second)
+	h.fate = allWell
+	h.publish(h.seat("carol"), "new")
+	h.run(time.Second)
+	for _, n := range []string{"alice", "bob"} {
+		if !slices.Equal(h.seat(n).got, []string{"new"}) {
+			t.Errorf("%s got %v", n, h.seat(n).got)
+		}
+	}
+}
