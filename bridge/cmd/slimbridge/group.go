@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slimbridge/slimbridge/session"
+	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
 func (p *program) groupCommand() *cobra.Command {
@@ -115,17 +116,24 @@ func (t *groupTalk) hear(ctx context.Context) error {
 	return nil
 }
 
-// report tells who comes and goes.
+// report tells who comes and goes. That who joined is online needs no word.
 func (t *groupTalk) report(ctx context.Context) {
+	away := map[name.Key]bool{}
 	for {
 		select {
 		case e, more := <-t.group.Events():
 			if !more {
 				return
 			}
-			if e.Kind != session.EpochChanged {
-				fmt.Fprintf(t.stderr, "slimbridge: %s\n", printable([]byte(e.String())))
+			member := e.Member.Key()
+			if e.Kind == session.EpochChanged || e.Kind == session.MemberOnline && !away[member] {
+				continue
 			}
+			delete(away, member)
+			if e.Kind == session.MemberOffline {
+				away[member] = true
+			}
+			fmt.Fprintf(t.stderr, "slimbridge: %s\n", printable([]byte(e.String())))
 		case <-ctx.Done():
 			return
 		}

@@ -116,9 +116,9 @@ func (c *groupCreate) refused(n name.Name, err error) error {
 	how := fmt.Sprintf("slimbridge group join --as %s --moderator %s", n.Path(), c.self.Path())
 	switch {
 	case errors.Is(err, &session.Error{Code: session.CodeNoPeer}):
-		return fmt.Errorf("invite %s: %w; it must wait for us before, as `%s` does", n.Path(), err, how)
+		return fmt.Errorf("invite %s: nobody of that name answers: it must wait for us first (`%s`), at the same node and with the same secret", n.Path(), how)
 	case errors.Is(err, &session.Error{Code: session.CodeTimeout}):
-		return fmt.Errorf("invite %s: it is there and does not come: does it allow us to invite it (`%s`), with the same --mls?", n.Path(), how)
+		return fmt.Errorf("invite %s: it is there but does not come: does it allow us to invite it (`%s`), with the same --mls?", n.Path(), how)
 	}
 	return fmt.Errorf("invite %s: %w", n.Path(), err)
 }

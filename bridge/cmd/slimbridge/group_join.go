@@ -24,7 +24,7 @@ standard output: who said it, " > ", the text. It ends when the moderator closes
 the group, and leaves it at Ctrl-C; the end of the input only ends our part of the
 talk.`,
 		Example: `  slimbridge group join --as acme/people/bob --moderator local/group/moderator
-  slimbridge group join --as acme/people/carol --any`,
+  slimbridge group join --as acme/people/carol --any < /dev/null > heard.txt &`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := j.parse(); err != nil {

@@ -50,6 +50,9 @@ func TestGroupTalks(t *testing.T) {
 			t.Errorf("join ended with %d:\n%s", code, m.stderr)
 		}
 	}
+	if text := alice.stderr.String(); strings.Contains(text, "online") {
+		t.Errorf("who joined is said to be back, too:\n%s", text)
+	}
 	if got, want := alice.stdout.String(), "acme/people/bob > Hello alice!\n"; got != want {
 		t.Errorf("the moderator heard %q, want %q", got, want)
 	}
@@ -92,7 +95,7 @@ func TestInvitationRefused(t *testing.T) {
 		code session.Code
 		want []string
 	}{
-		{session.CodeNoPeer, []string{"it must wait for us before", how}},
+		{session.CodeNoPeer, []string{"nobody of that name answers", how}},
 		{session.CodeTimeout, []string{"does it allow us to invite it", how, "--mls"}},
 		{session.CodeSecurity, []string{"refused for security"}},
 	} {
