@@ -42,7 +42,7 @@ type conversation struct {
 	receipts map[arq.MessageID]*Receipt
 	inbox    chan *incoming
 	pubs     chan *publication
-	letters  chan *publication // to one member of a group
+	letters  chan *publication  // to one member of a group
 	wishes   chan control.Event // to end: Drain, Close
 	orders   chan control.Event // all others
 	link     chan struct{}
@@ -61,6 +61,8 @@ type conversation struct {
 type kind interface {
 	// multicast reports whether this is SLIM's session type for groups.
 	multicast() bool
+	// hears reports whether messages to that name are for this session.
+	hears(to name.Key) bool
 	// peer is whom errors name.
 	peer() name.Name
 	// remember updates what the application sees. An error ends the session.

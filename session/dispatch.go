@@ -68,8 +68,13 @@ func (a *App) route(in *incoming) {
 	a.mu.Lock()
 	c := a.conversationOf(in)
 	buried := c == nil && a.tombs.has(in.id(), in.source.Key())
-	_, ours := a.subs[in.destination().Prefix]
+	to := in.destination()
+	_, ours := a.subs[to.Prefix]
 	a.mu.Unlock()
+	if c != nil && !c.kind.hears(to) {
+		a.dropped.Add(1)
+		return
+	}
 	if c != nil {
 		c.receive(in)
 		return

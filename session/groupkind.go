@@ -9,6 +9,13 @@ import (
 
 func (g *Group) multicast() bool { return true }
 
+// hears what is said to all or to us. A node could show us what a member was
+// told alone: that it is removed, or a [Message] that is Direct. Discovery asks
+// for any instance, but not for one that is in the group.
+func (g *Group) hears(to name.Key) bool {
+	return to == g.local.Key() || to == g.names[0].Key() || to == g.names[1].Key()
+}
+
 func (g *Group) peer() name.Name { return g.names[0] }
 
 // from reports whether n is the group's moderator.

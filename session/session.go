@@ -100,6 +100,10 @@ func (s *Session) Reply(ctx context.Context, _ Message, m Message) (*Receipt, er
 
 func (s *Session) multicast() bool { return false }
 
+// hears everything: there is nobody else in the session to whom a message could
+// be addressed.
+func (s *Session) hears(name.Key) bool { return true }
+
 func (s *Session) peer() name.Name { return s.Peer() }
 
 // remember updates what the getters show.
