@@ -113,8 +113,19 @@ func (a *App) addGroup(g *Group) bool {
 // Refusals of an invitation to a group.
 var (
 	errNoChannel   = errors.New("invitation without the names of a channel")
-	errChannelPair = errors.New("invitation whose channel and control names do not belong together")
+	errChannelName = errors.New("invitation to a channel that is not one of the moderator's")
 )
+
+// channelOf reports whether the names are those of a channel of the moderator.
+// We will subscribe them, and take them back: they must not be names of ours,
+// or of somebody else.
+func channelOf(moderator string, channel, ctl name.Name) bool {
+	if !channel.HasStrings() {
+		return false
+	}
+	data, control, ok := name.ChannelIDs(moderator, channel)
+	return ok && channel.ID == data && ctl.Key() == channel.WithID(control).Key()
+}
 
 // onGroupJoin decides about a verified invitation to a group.
 func (a *App) onGroupJoin(in *incoming, msg control.Inbound) {
@@ -134,8 +145,8 @@ func (a *App) onGroupJoin(in *incoming, msg control.Inbound) {
 	switch {
 	case !okData || !okControl:
 		a.drop(in, errNoChannel)
-	case channel.Prefix != ctl.Prefix || channel.ID == ctl.ID || channel.ID.Reserved() || ctl.ID.Reserved():
-		a.drop(in, errChannelPair)
+	case !channelOf(msg.Subject, channel, ctl):
+		a.drop(in, errChannelName)
 	case !inv.MLS && l.opts.Security == RequireMLS:
 		a.drop(in, errNoMLS)
 	case checkMetadata(meta) != nil:
