@@ -48,7 +48,8 @@ type group struct {
 	byName  map[name.Key]*member
 	gone    []*member // members that left lately, oldest first
 	letters []*letter
-	owing   int // members that are owing
+	owing   int  // members that are owing
+	parked  bool // messages wait for somebody, or for the link
 	// tree is what leaves returns, nil after the group changed.
 	tree map[name.ID]Member
 

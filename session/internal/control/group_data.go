@@ -25,17 +25,24 @@ func (g *group) CanPublishTo() bool { return g.state == open && len(g.letters) <
 // Beside the window one rule holds it back. A receiver takes whatever arrives
 // first for the start of a stream and drops an earlier message as old. So the
 // first message that a new member is sent must be acknowledged before the next
-// one may follow and overtake it; and while there is nobody, only one message
-// waits for somebody. A new member that does not answer holds up the others
-// until the retries of one message run out.
+// one may follow and overtake it; and while there is nobody, or the link is
+// down, only one message waits for a new member, since all that wait are sent
+// at once. A new member that does not answer holds up the others until the
+// retries of one message run out.
 func (g *group) CanPublish() bool {
 	if g.state != open {
 		return false
 	}
-	if g.reliable && (g.owing > 0 || len(g.members) == 0 && g.tx.Pending() > 0) {
+	if g.reliable && (g.owing > 0 || g.parked && g.awaitsNewcomer()) {
 		return false
 	}
 	return g.tx.CanPublish(0)
+}
+
+// awaitsNewcomer reports whether what is sent next may be the first that
+// somebody gets.
+func (g *group) awaitsNewcomer() bool {
+	return len(g.members) == 0 || slices.ContainsFunc(g.members, func(m *member) bool { return m.unproven && m.receives })
 }
 
 // proven takes m off the list of those who may hold up others.
@@ -54,6 +61,7 @@ func (g *group) onPublish(now time.Time, msg AppMessage, out *Output) {
 	}
 	id, transmit := g.tx.Publish(now, msg, msg.size())
 	out.PublishedID = id
+	g.parked = g.reliable && !transmit
 	if transmit {
 		g.transmit(arq.Outgoing[name.Key, AppMessage]{ID: id, ToAll: true, Msg: msg}, out)
 	}
@@ -76,7 +84,7 @@ func (g *group) transmit(o arq.Outgoing[name.Key, AppMessage], out *Output) {
 			g.owing++
 		}
 	}
-	g.announced = true
+	g.announced, g.parked = true, false
 	msg := g.message(MessageID(o.ID), g.cfg.Channel, o.Msg)
 	msg.Broadcast = true
 	out.Send = append(out.Send, msg)
