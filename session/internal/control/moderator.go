@@ -119,6 +119,9 @@ func (mo *Moderator) onTick(now time.Time, out *Output) {
 		return
 	}
 	if mo.tick(now, out) {
+		if mo.state == ended {
+			mo.cancelTasks(now, out)
+		}
 		return
 	}
 	mo.onUpdateTimer(now, out)
