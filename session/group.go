@@ -23,9 +23,9 @@ type Group struct {
 	listener *GroupListener
 	events   chan GroupEvent
 
-	// subscribing orders entering and leaving the channel.
-	subscribing sync.Mutex
-	entered     bool
+	// subscribing orders entering and leaving the channel, which is final.
+	subscribing   sync.Mutex
+	entered, left bool
 
 	// Guarded by mu.
 	roster []Participant

@@ -65,6 +65,9 @@ func (g *Group) list(entries []control.RosterEntry) {
 func (g *Group) enter() {
 	g.subscribing.Lock()
 	defer g.subscribing.Unlock()
+	if g.left {
+		return // before it was our turn
+	}
 	var err error
 	if !g.entered {
 		for i, n := range g.names {
@@ -87,6 +90,7 @@ func (g *Group) enter() {
 func (g *Group) exit() {
 	g.subscribing.Lock()
 	defer g.subscribing.Unlock()
+	g.left = true
 	if g.entered {
 		g.entered = false
 		for _, n := range g.names {

@@ -108,7 +108,9 @@ func (a *App) resubscribe(ctx context.Context, conn *link.Conn) {
 			names = append(names, n)
 		}
 		for _, c := range a.channels {
-			names = append(names, c.name)
+			if c.users > 0 {
+				names = append(names, c.name)
+			}
 		}
 		a.mu.Unlock()
 		for _, n := range names {
@@ -318,6 +320,9 @@ func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add
 		}
 		id = a.nextSub
 	}
+	if !add { // from now on it cannot be relied on, whether that succeeds or not
+		delete(a.subIDs, n.Key())
+	}
 	ack := make(chan error, 1)
 	a.acks[id] = ack
 	a.mu.Unlock()
@@ -340,8 +345,8 @@ func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add
 		}
 		select {
 		case err := <-ack:
-			if err == nil {
-				a.noteSubscription(n, id, add)
+			if err == nil && add {
+				a.noteSubscription(n, id)
 			}
 			return err
 		case <-again.C:
@@ -356,14 +361,10 @@ func (a *App) subscribeOn(ctx context.Context, conn *link.Conn, n name.Name, add
 }
 
 // noteSubscription remembers the id of what is subscribed on the current link.
-func (a *App) noteSubscription(n name.Name, id uint64, add bool) {
+func (a *App) noteSubscription(n name.Name, id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if add {
-		a.subIDs[n.Key()] = id
-	} else {
-		delete(a.subIDs, n.Key())
-	}
+	a.subIDs[n.Key()] = id
 }
 
 // onAck hands an acknowledgement to whoever waits for it.
