@@ -34,7 +34,7 @@ func (a *App) CreateGroup(ctx context.Context, channel name.Name, o GroupOptions
 		Reliable: o.Delivery == Reliable, MaxRetries: options.MaxRetries, Interval: options.Interval, Metadata: o.Metadata,
 	}
 	var err error
-	if cfg.MLS, err = a.group(o.Security == RequireMLS); err != nil {
+	if cfg.MLS, err = a.group(o.Security == RequireMLS, ""); err != nil {
 		return nil, &Error{Code: CodeSecurity, Err: err}
 	}
 	id, ok := a.reserveGroup()
@@ -170,7 +170,7 @@ func (a *App) newMember(in *incoming, msg control.Inbound, inv GroupInvitation, 
 	}
 	timersOf(msg.Command.GetJoinRequest().GetTimerSettings(), &cfg)
 	var err error
-	if cfg.MLS, err = a.group(inv.MLS); err != nil {
+	if cfg.MLS, err = a.group(inv.MLS, inv.Subject); err != nil {
 		a.drop(in, err)
 		return
 	}

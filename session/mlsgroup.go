@@ -19,23 +19,27 @@ var (
 	errNoKeyPackage = errors.New("no key package is waiting for a welcome")
 	errLeafKey      = errors.New("leaf key is not the key of its token")
 	errLeafSubject  = errors.New("leaf belongs to another subject")
+	errCommitter    = errors.New("commit is not the moderator's")
 )
 
 // mlsGroup lets a control machine use package mls with the app's identity: it
 // checks the token in every leaf.
 type mlsGroup struct {
-	provider identity.Provider
-	verifier identity.Verifier
-	cfg      mls.Config
-	group    *mls.Group
-	pending  *mls.Pending
+	provider  identity.Provider
+	verifier  identity.Verifier
+	moderator string // subject of who alone commits; empty: we do
+	cfg       mls.Config
+	group     *mls.Group
+	pending   *mls.Pending
+
+	minted time.Time // when the token for our next leaf was made
 
 	now  time.Time      // of the call under way
 	want control.Change // whom the call under way may add
 }
 
-func newMLSGroup(p identity.Provider, v identity.Verifier, now time.Time) (*mlsGroup, error) {
-	g := &mlsGroup{provider: p, verifier: v}
+func newMLSGroup(p identity.Provider, v identity.Verifier, moderator string, now time.Time) (*mlsGroup, error) {
+	g := &mlsGroup{provider: p, verifier: v, moderator: moderator}
 	g.cfg = mls.Config{Suite: mls.P256, Signer: p.Signer(), Verify: g.verify, Subject: g.subject}
 	return g, g.mint(now)
 }
@@ -44,7 +48,7 @@ func newMLSGroup(p identity.Provider, v identity.Verifier, now time.Time) (*mlsG
 func (g *mlsGroup) mint(now time.Time) error {
 	token, err := g.provider.Token(now)
 	if err == nil {
-		g.cfg.Credential = []byte(token)
+		g.cfg.Credential, g.minted = []byte(token), now
 	}
 	return err
 }
@@ -88,11 +92,16 @@ func (g *mlsGroup) subject(m mls.Member) (string, error) {
 }
 
 func (g *mlsGroup) KeyPackage(now time.Time) ([]byte, error) {
-	if err := g.mint(now); err != nil {
-		return nil, err
+	// A member that missed changes tells by the token whether another was
+	// invited anew or let in again.
+	if now.Sub(g.minted) > control.TokenRenewal {
+		if err := g.mint(now); err != nil {
+			return nil, err
+		}
 	}
 	wire, pending, err := mls.NewKeyPackage(g.cfg, now, rand.Reader)
 	if err == nil {
+		g.forgetPending()
 		g.pending = pending
 	}
 	return wire, err
@@ -163,7 +172,16 @@ func (g *mlsGroup) Process(commit []byte, now time.Time) error {
 		return errNoGroup
 	}
 	g.now = now
-	_, err := g.group.Process(commit)
+	committer, err := g.group.Committer(commit)
+	if err != nil {
+		return err
+	}
+	// What the moderator of SLIM 2.2 sends as a command signs the header only:
+	// a node together with a member could put another commit into it.
+	if subject, err := g.subject(committer); err != nil || subject != g.moderator {
+		return errCommitter
+	}
+	_, err = g.group.Process(commit)
 	return err
 }
 
@@ -229,7 +247,7 @@ func (g *mlsGroup) Save() ([]byte, error) {
 func (g *mlsGroup) Load(state []byte) error {
 	group, err := mls.Load(state, g.cfg)
 	if err == nil {
-		g.group = group
+		g.replace(group)
 	}
 	return err
 }
@@ -238,5 +256,12 @@ func (g *mlsGroup) Wipe() {
 	if g.group != nil {
 		g.group.Wipe()
 	}
-	g.pending = nil
+	g.forgetPending()
+}
+
+func (g *mlsGroup) forgetPending() {
+	if g.pending != nil {
+		g.pending.Wipe()
+		g.pending = nil
+	}
 }

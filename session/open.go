@@ -21,7 +21,7 @@ func (a *App) newInitiator(peer name.Name, o Options) (*Session, error) {
 		Metadata: o.Metadata, Subject: o.PeerSubject, EndWhenLost: o.EndWhenLost,
 	}
 	var err error
-	if cfg.MLS, err = a.group(o.Security == RequireMLS); err != nil {
+	if cfg.MLS, err = a.group(o.Security == RequireMLS, ""); err != nil {
 		return nil, &Error{Code: CodeSecurity, Err: err}
 	}
 	s := a.newSession(cfg)
@@ -62,7 +62,7 @@ func (a *App) newResponder(in *incoming, msg control.Inbound, inv Invitation, l 
 	}
 	timersOf(msg.Command.GetJoinRequest().GetTimerSettings(), &cfg)
 	var err error
-	if cfg.MLS, err = a.group(inv.MLS); err != nil {
+	if cfg.MLS, err = a.group(inv.MLS, inv.Subject); err != nil {
 		a.drop(in, err)
 		return
 	}
@@ -94,11 +94,13 @@ func timersOf(timer *pb.TimerSettings, cfg *control.Config) {
 	cfg.Interval = min(max(time.Duration(timer.GetTimeout())*time.Millisecond, minIntervalTaken), maxIntervalTaken)
 }
 
-func (a *App) group(wanted bool) (control.MLS, error) {
+// group makes the MLS side of a session, nil without MLS. moderator is the
+// subject of the peer that opened it; empty: we did.
+func (a *App) group(wanted bool, moderator string) (control.MLS, error) {
 	if !wanted {
 		return nil, nil
 	}
-	return newMLSGroup(a.cfg.Identity, a.cfg.Verifier, time.Now())
+	return newMLSGroup(a.cfg.Identity, a.cfg.Verifier, moderator, time.Now())
 }
 
 func (a *App) newSession(cfg control.Config) *Session {

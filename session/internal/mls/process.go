@@ -61,8 +61,28 @@ func (g *Group) process(message []byte, how received) (Delta, error) {
 	return delta, nil
 }
 
+// Committer is the member that a commit for the current epoch says it is from.
+// Only Process proves it; this is for callers that let one member commit.
+func (g *Group) Committer(message []byte) (Member, error) {
+	f, err := g.readCommit(message)
+	if err != nil {
+		return Member{}, err
+	}
+	return g.now.tree.leaf(f.sender).member(f.sender), nil
+}
+
 // authenticate reads a commit for the current epoch and checks who sent it.
 func (g *Group) authenticate(message []byte) (*framed, error) {
+	f, err := g.readCommit(message)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.verify(&g.now.secrets.membership, g.now.raw, g.now.tree.leaf(f.sender).verifier)
+}
+
+// readCommit reads a commit for the current epoch that names a member as its
+// sender.
+func (g *Group) readCommit(message []byte) (*framed, error) {
 	if g.now == nil {
 		return nil, errWiped
 	}
@@ -83,11 +103,10 @@ func (g *Group) authenticate(message []byte) (*framed, error) {
 	case len(f.confirmation) == 0:
 		return nil, fail(ErrMalformed, "commit without confirmation tag")
 	}
-	l := g.now.tree.leaf(f.sender)
-	if l == nil {
+	if g.now.tree.leaf(f.sender) == nil {
 		return nil, fail(ErrInvalidCommit, "sender is nobody")
 	}
-	return f, f.verify(&g.now.secrets.membership, g.now.raw, l.verifier)
+	return f, nil
 }
 
 // checkAdds checks added key packages and learns whose they are.

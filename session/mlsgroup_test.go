@@ -1,0 +1,97 @@
+package session
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/slimbridge/slimbridge/session/identity"
+	"github.com/slimbridge/slimbridge/session/internal/control"
+)
+
+// groupFor makes the MLS side of an app with an identity of its own.
+func groupFor(t *testing.T, base, moderator string, now time.Time) *mlsGroup {
+	t.Helper()
+	secret, err := identity.NewSecret([]byte("mlsgroup-test-secret-0123456789abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	me, err := identity.NewSharedSecret(secret, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := newMLSGroup(me, me, moderator, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// admit lets a moderator's side add g.
+func admit(t *testing.T, moderator, g *mlsGroup, now time.Time) (commit []byte) {
+	t.Helper()
+	pack, err := g.KeyPackage(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit, welcome, err := moderator.Commit(control.Change{
+		Add: [][]byte{pack}, Subject: g.provider.Subject(), Key: g.provider.Signer().Public(),
+	}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Join(welcome, now); err != nil {
+		t.Fatal(err)
+	}
+	return commit
+}
+
+// TestOnlyTheModeratorCommits: MLS lets any member commit, SLIM only one. A
+// node could put another member's commit into a command of the moderator whose
+// payload is not signed.
+func TestOnlyTheModeratorCommits(t *testing.T) {
+	now := time.Now()
+	moderator := groupFor(t, "org/ns/moderator", "", now)
+	if err := moderator.Create(now); err != nil {
+		t.Fatal(err)
+	}
+	subject := moderator.provider.Subject()
+	bob, mallory := groupFor(t, "org/ns/bob", subject, now), groupFor(t, "org/ns/mallory", subject, now)
+	admit(t, moderator, bob, now)
+	if err := bob.Process(admit(t, moderator, mallory, now), now); err != nil {
+		t.Fatal(err)
+	}
+	epoch := bob.Epoch()
+	commit, _, err := mallory.Commit(control.Change{Refresh: true}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.Process(commit, now); !errors.Is(err, errCommitter) || bob.Epoch() != epoch {
+		t.Errorf("commit of a member: %v, epoch %d", err, bob.Epoch())
+	}
+	if commit, _, err = moderator.Commit(control.Change{Refresh: true}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.Process(commit, now); err != nil || bob.Epoch() != epoch+1 {
+		t.Errorf("commit of the moderator: %v, epoch %d", err, bob.Epoch())
+	}
+}
+
+// TestKeyPackagesOfOneSession: the token stays the same until it is old.
+func TestKeyPackagesOfOneSession(t *testing.T) {
+	now := time.Now()
+	g := groupFor(t, "org/ns/bob", "someone", now)
+	token := func(at time.Time) string {
+		if _, err := g.KeyPackage(at); err != nil {
+			t.Fatal(err)
+		}
+		return string(g.cfg.Credential)
+	}
+	first := token(now)
+	if token(now.Add(control.TokenRenewal)) != first {
+		t.Error("the token was renewed early")
+	}
+	if token(now.Add(control.TokenRenewal+time.Second)) == first {
+		t.Error("an old token was not renewed")
+	}
+}
