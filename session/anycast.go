@@ -26,7 +26,8 @@ const (
 //
 // On SLIM's wire every session is with one instance. An Anycast is therefore a
 // pool of such sessions, found by repeated discovery; instances that come and
-// go are followed. The instances notice nothing of it.
+// go are followed. As long as the pool has room, an instance that is in it
+// already sees now and then a session that is opened and closed at once.
 //
 // A group of keys cannot be shared with whichever instance comes next, so with
 // MLS there is one session, with one instance, as SLIM has it: [Anycast.Sticky]
@@ -41,12 +42,19 @@ type Anycast struct {
 	in     chan Message
 	look   chan struct{} // asks for another instance
 
-	mu      sync.Mutex
-	pool    []*instance
-	next    int           // where the round goes on
-	changed chan struct{} // closed and replaced when pool changes or a request ends
-	lastErr error         // of the last search that found nothing
+	mu     sync.Mutex
+	pool   []*instance
+	next   int      // where the round goes on
+	result *outcome // of the search that those without an instance wait for
 }
+
+// outcome of one search for an instance.
+type outcome struct {
+	done chan struct{}
+	err  error // nil: there is another instance; set before done is closed
+}
+
+func newOutcome() *outcome { return &outcome{done: make(chan struct{})} }
 
 // instance is one session of the pool.
 type instance struct {
@@ -77,7 +85,7 @@ func (a *App) OpenAnycast(ctx context.Context, n name.Name, o AnycastOptions) (*
 	}
 	c := &Anycast{
 		app: a, name: n.Service(), opts: o,
-		in: make(chan Message, maxUnread), look: make(chan struct{}, 1), changed: make(chan struct{}),
+		in: make(chan Message, maxUnread), look: make(chan struct{}, 1), result: newOutcome(),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(a.ctx)
 	if _, err := c.find(ctx); err != nil {
@@ -179,15 +187,14 @@ func (c *Anycast) take(ctx context.Context, request bool) (*instance, error) {
 			c.mu.Unlock()
 			return best, nil
 		}
-		changed, failed := c.changed, c.lastErr
-		c.lastErr = nil
+		result := c.result
 		c.mu.Unlock()
-		if failed != nil {
-			return nil, failed
-		}
 		c.search()
 		select {
-		case <-changed:
+		case <-result.done:
+			if result.err != nil {
+				return nil, result.err
+			}
 		case <-c.ctx.Done():
 			return nil, &Error{Code: CodeClosed}
 		case <-ctx.Done():
@@ -250,16 +257,16 @@ func (c *Anycast) room() bool {
 func (c *Anycast) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.pool) == 0 && !errors.Is(err, context.Canceled) {
-		c.lastErr = err
-		c.notify()
+	if len(c.pool) == 0 {
+		c.notify(err)
 	}
 }
 
 // notify is called with mu held.
-func (c *Anycast) notify() {
-	close(c.changed)
-	c.changed = make(chan struct{})
+func (c *Anycast) notify(err error) {
+	c.result.err = err
+	close(c.result.done)
+	c.result = newOutcome()
 }
 
 // find opens a session with whichever instance answers. One that we have
@@ -288,7 +295,7 @@ func (c *Anycast) find(ctx context.Context) (fresh bool, err error) {
 	}
 	c.pool = append(c.pool, i)
 	c.wg.Go(func() { c.pump(i) })
-	c.notify()
+	c.notify(nil)
 	c.mu.Unlock()
 	return true, nil
 }

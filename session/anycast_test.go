@@ -179,3 +179,31 @@ func TestAnycastNobody(t *testing.T) {
 		}
 	})
 }
+
+// What a search did not find earlier says nothing about the next one.
+func TestAnycastForgetsFailures(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		first := nw.App("org/ns/service", nil)
+		serve(t, first, 1, 0)
+		c, err := nw.App("org/ns/client", nil).OpenAnycast(t.Context(), serviceName, session.AnycastOptions{Security: session.AllowPlain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked(t, c, 1)
+		_ = first.Close()
+		time.Sleep(time.Minute) // searches fail
+		second := nw.App("org/ns/service", nil)
+		serve(t, second, 2, 0)
+		time.Sleep(time.Minute)
+		asked(t, c, 1)
+		_ = second.Close()
+		time.Sleep(100 * time.Millisecond)
+		serve(t, nw.App("org/ns/service", nil), 3, 0)
+		if by := asked(t, c, 1); by[3] != 1 {
+			t.Errorf("answers by instance: %v", by)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
