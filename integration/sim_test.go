@@ -16,8 +16,9 @@ import (
 // Seeds of TestSim unless SIM_SEEDS says otherwise, and how many of them there
 // are to one with the real MLS core.
 const (
-	simSeeds     = 60
+	simSeeds     = 1000
 	simRealEvery = 10
+	simBugSeeds  = 1000 // within which each bug must be found
 )
 
 // simNumber reads a number from the environment.
@@ -108,4 +109,38 @@ func playSim(t *testing.T, seed uint64, trace bool) simulate.Result {
 func lastLines(text string, n int) string {
 	lines := strings.Split(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// Every bug that is put in on purpose is found, else the simulation shows
+// nothing; and soon, so that the thousands of seeds are worth their time.
+func TestSimBugs(t *testing.T) {
+	for _, bug := range simulate.Bugs {
+		t.Run(strings.ReplaceAll(bug.String(), " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(simBugSeeds) {
+				r := simulate.Run(simulate.Config{Seed: seed, Bug: bug})
+				if len(r.Violations) > 0 {
+					t.Logf("found with seed %d: %s", seed, r.Violations[0])
+					return
+				}
+			}
+			t.Errorf("not found within %d seeds", simBugSeeds)
+		})
+	}
+}
+
+// A seed always goes the same way, so that a failure can be replayed.
+func TestSimRepeats(t *testing.T) {
+	for seed := range uint64(30) {
+		c := simulate.Config{Seed: seed, RealMLS: simReal(seed)}
+		first := simulate.Run(c)
+		c.Trace = true
+		second := simulate.Run(c)
+		if first.Digest != second.Digest || first.Steps != second.Steps || second.Trace == "" {
+			t.Errorf("seed %d goes another way the second time: %d steps, then %d", seed, first.Steps, second.Steps)
+		}
+	}
+	if a, b := simulate.Run(simulate.Config{Seed: 1}), simulate.Run(simulate.Config{Seed: 2}); a.Digest == b.Digest {
+		t.Error("two seeds go the same way")
+	}
 }

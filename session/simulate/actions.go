@@ -222,8 +222,8 @@ func (w *world) intrude(a *app) {
 		return
 	}
 	t := w.sessions[w.r.IntN(len(w.sessions))].talk
-	for _, s := range a.sessions {
-		if s.talk == t {
+	for _, s := range t.sessions {
+		if s.app.subject == a.subject { // once a member, and hard to tell from it
 			return
 		}
 	}

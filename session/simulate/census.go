@@ -20,7 +20,7 @@ func (w *world) checkBounds(s *session) {
 	}
 }
 
-// census counts the elements of all maps and slices that a machine can reach,
+// census counts the elements of all maps and slices, byte strings as one, that a machine can reach,
 // but not of its MLS group, which has bounds of its own.
 func census(c control.Core) int {
 	k := counter{seen: map[uintptr]bool{}}
@@ -61,6 +61,10 @@ func (k *counter) count(v reflect.Value) {
 			k.count(it.Value())
 		}
 	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 { // a message or a key: one thing
+			k.n++
+			return
+		}
 		k.n += v.Len()
 		if hasPointers(v.Type().Elem()) {
 			for i := range v.Len() {

@@ -24,12 +24,12 @@ type orderKey struct {
 
 // read checks what a step delivered. before is the roster it began with.
 func (s *session) read(before []control.RosterEntry, out control.Output) {
-	for _, d := range out.Deliver {
+	for i, d := range out.Deliver {
 		if !listed(before, d.From) && !listed(s.core.Roster(), d.From) {
 			s.w.failf("%v reads from %v, who is not a member", s, d.From.Path())
 		}
 		if d.Missing > 0 {
-			s.readGap(d)
+			s.readGap(d, s.streamOf(d.From, out.Deliver[i+1:]))
 			continue
 		}
 		s.w.result.Delivered++
@@ -49,7 +49,7 @@ func listed(roster []control.RosterEntry, n name.Name) bool {
 func (s *session) reading(of *session) *reading {
 	r := s.readers[of]
 	if r == nil {
-		r = &reading{direct: map[int]bool{}}
+		r = &reading{direct: map[int]bool{}, missed: map[uint32]bool{}}
 		s.readers[of] = r
 	}
 	return r
@@ -80,19 +80,31 @@ func (s *session) readMessage(m *message, d control.Delivery) {
 		r.direct[m.index] = true
 	} else {
 		r.last = max(r.last, m.id)
+		s.latest[d.From.Key()] = m.by
 	}
 }
 
-// readGap checks a report of lost messages: nothing is lost between two that
-// can reach each other.
-func (s *session) readGap(d control.Delivery) {
-	from := s.talk.current(d.From)
+// streamOf is the session of n whose stream has a gap: that of the message which
+// ends the gap, or of the last one read.
+func (s *session) streamOf(n name.Name, next []control.Delivery) *session {
+	for _, d := range next {
+		if i, err := strconv.Atoi(string(d.Msg.Payload)); err == nil && d.From.Key() == n.Key() && !d.Direct {
+			return s.w.messages[i].by
+		}
+	}
+	return s.latest[n.Key()]
+}
+
+// readGap checks a report of lost messages of a session: nothing is lost
+// between two that can reach each other.
+func (s *session) readGap(d control.Delivery, from *session) {
 	if from == nil {
 		return
 	}
 	r := s.reading(from)
 	for id := r.last + 1; id <= r.last+uint32(d.Missing) && int(id) <= len(from.stream); id++ {
 		m := from.stream[id-1]
+		r.missed[id] = true
 		if slices.Contains(m.audience, s) && s.clean(from, s.w.patience()+interval) {
 			s.w.failf("%v lost message %d of %v, though both are there", s, id, from)
 		}

@@ -81,7 +81,7 @@ func (w *world) send(from *app, p *packet) {
 
 // fly delivers p after d, if the link of its receiver is still the same then.
 func (w *world) fly(from, to *app, p *packet, d time.Duration) {
-	if w.inOrder && d < strayFrom {
+	if (w.inOrder || w.healed) && d < strayFrom {
 		pair := [2]int{from.index, to.index}
 		at := w.now.Add(d)
 		if at.Before(w.net.last[pair]) {

@@ -37,9 +37,10 @@ type session struct {
 	writing   *message   // is being published
 	stream    []*message // published to all, by id from 1
 	published map[uint32]*message
-	asked     map[control.Op]bool // operations of the application
-	ops       map[control.Op]bool // those that are over
-	readers   map[*session]*reading
+	asked     map[control.Op]bool   // operations of the application
+	ops       map[control.Op]bool   // those that are over
+	readers   map[*session]*reading // by whom it reads
+	latest    map[name.Key]*session // whose stream was read last, by name
 }
 
 // message is one application message.
@@ -49,6 +50,7 @@ type message struct {
 	id       uint32
 	direct   bool
 	audience []*session // who was there for the sender
+	awaited  []*session // those that did not go offline or leave since
 	readBy   []*session
 	settled  bool
 	acked    bool
@@ -56,8 +58,9 @@ type message struct {
 
 // reading is how far a session has read the stream of another.
 type reading struct {
-	last   uint32       // id
-	direct map[int]bool // messages to it alone, by index
+	last   uint32          // id
+	missed map[uint32]bool // reported as lost
+	direct map[int]bool    // messages to it alone, by index
 }
 
 func (s *session) leads() bool { return s.cfg.Role == control.Initiator }
@@ -71,7 +74,7 @@ func (a *app) begin(t *conversation, role control.Role, peer name.Name) *session
 	w := a.w
 	s := &session{
 		w: w, app: a, talk: t, uid: len(w.sessions) + 1, began: w.now, turned: w.now,
-		published: map[uint32]*message{}, ops: map[control.Op]bool{}, readers: map[*session]*reading{},
+		published: map[uint32]*message{}, ops: map[control.Op]bool{}, readers: map[*session]*reading{}, latest: map[name.Key]*session{},
 	}
 	s.cfg = control.Config{
 		Role: role, Local: a.full, Peer: peer, Channel: t.channel, Control: t.control, SessionID: t.id,
@@ -178,16 +181,23 @@ func (s *session) transmit(o control.Outbound) {
 
 // subscription enters and leaves the channel.
 func (s *session) subscription(out control.Output) {
-	if out.Unsubscribe || out.Ended != nil {
+	if s.subscribed && (out.Unsubscribe || out.Ended != nil) {
 		s.subscribed = false
-		for _, n := range []name.Name{s.talk.channel, s.talk.control} {
-			s.w.net.unsubscribe(s.app, n.Key())
+		if !slices.ContainsFunc(s.app.sessions, s.shares) {
+			s.w.net.unsubscribe(s.app, s.talk.channel.Key())
+			s.w.net.unsubscribe(s.app, s.talk.control.Key())
 		}
 	}
 	if out.Subscribe {
 		s.subscribed = true
 		s.subscribe()
 	}
+}
+
+// shares reports whether o needs the channel of s: groups of one moderator may
+// have the same.
+func (s *session) shares(o *session) bool {
+	return o.subscribed && o.talk.channel.Key() == s.talk.channel.Key()
 }
 
 // subscribe asks the node for the channel; it is asked again on every new link.
@@ -223,16 +233,23 @@ func (s *session) note(out control.Output) {
 	}
 	for _, m := range out.Members {
 		switch m.What {
-		case control.Left, control.Expelled:
-			s.forget(m.Name)
+		case control.Left, control.Expelled, control.Offline:
+			s.forget(m.Name, m.What == control.Offline)
 		}
 	}
 }
 
-// forget: a member is gone, so it is not waited for.
-func (s *session) forget(n name.Name) {
+// forget: a member is gone, so it is not waited for. One that comes back is to
+// have acknowledged what was settled before.
+func (s *session) forget(n name.Name, offline bool) {
+	is := func(o *session) bool { return o.app.full.Key() == n.Key() }
 	for _, m := range s.published {
-		m.audience = slices.DeleteFunc(m.audience, func(o *session) bool { return o.app.full.Key() == n.Key() })
+		if !offline {
+			m.audience = slices.DeleteFunc(m.audience, is)
+		}
+		if !offline || !m.settled {
+			m.awaited = slices.DeleteFunc(m.awaited, is)
+		}
 	}
 }
 
@@ -255,6 +272,7 @@ func (s *session) publish(to *name.Name) *message {
 			}
 		}
 	}
+	m.awaited = slices.Clone(m.audience)
 	w.messages = append(w.messages, m)
 	w.result.Published++
 	msg := control.AppMessage{Type: "text", Payload: strconv.AppendInt(nil, int64(m.index), 10)}
