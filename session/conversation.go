@@ -231,8 +231,8 @@ func (c *conversation) Drain(ctx context.Context) error {
 
 // Close says farewell and ends the session; of a group it is the end for all
 // members if the moderator closes it. It waits up to 3 s for the answers; after
-// that the farewell is repeated in the background until its retries run out. It
-// may be called again.
+// that the farewell is repeated in the background until its retries run out; if
+// those are what a peer wanted, for a minute at most. It may be called again.
 func (c *conversation) Close() error {
 	c.leave()
 	wait := time.NewTimer(closeWait)

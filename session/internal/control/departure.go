@@ -50,7 +50,8 @@ func (p *Participant) farewell(now time.Time, out *Output) {
 		p.end(&End{Reason: Closed}, out)
 		return
 	}
-	p.state, p.drained, p.expires = closing, time.Time{}, time.Time{}
+	p.state, p.drained = closing, time.Time{}
+	p.expires = now.Add(MaxDrain) // the retries are the moderator's, and may take days
 	p.rejoin, p.status, p.behind = nil, nil, time.Time{}
 	p.finishOp(ErrEnded, out)
 	p.stopData(out)

@@ -37,6 +37,7 @@ func (m *Machine) farewell(now time.Time, out *Output) {
 		return
 	}
 	m.task = m.ask(now, m.goodbye(), out)
+	m.expires = now.Add(MaxDrain) // the retries may be the peer's, and take days
 }
 
 func (m *Machine) goodbye() Outbound {

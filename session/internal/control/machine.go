@@ -88,7 +88,7 @@ type Machine struct {
 	joins   joinReplies
 	answers replies
 	joinMsg *Outbound // our JOIN_REPLY
-	expires time.Time // half open join
+	expires time.Time // half open join, or our farewell
 	drained time.Time // the latest end of a drain
 
 	begun    bool // the peer has acknowledged something
@@ -221,7 +221,11 @@ func (m *Machine) NextTimeout() time.Time {
 func (m *Machine) onTick(now time.Time, out *Output) {
 	due := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	if due(m.expires) {
-		m.end(now, &End{Reason: HalfOpen}, out)
+		reason := HalfOpen
+		if m.state == closing {
+			reason = Closed
+		}
+		m.end(now, &End{Reason: reason}, out)
 		return
 	}
 	if due(m.drained) {

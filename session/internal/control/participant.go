@@ -16,7 +16,7 @@ type Participant struct {
 	joinMsg   *Outbound // our JOIN_REPLY
 	welcome   *Inbound  // the last, to be acknowledged once we are subscribed
 	refused   bool      // the subscription failed
-	expires   time.Time // half open join, or the wait for the last word after our removal
+	expires   time.Time // half open join, our farewell, or the wait for the last word after our removal
 	removed   bool
 	leave     *request
 
@@ -113,11 +113,14 @@ func (p *Participant) NextTimeout() time.Time {
 func (p *Participant) onTick(now time.Time, out *Output) {
 	switch {
 	case due(now, p.expires):
-		if p.removed {
+		switch {
+		case p.removed:
 			p.quit(&End{Reason: Removed}, out)
-			return
+		case p.state == closing:
+			p.end(&End{Reason: Closed}, out)
+		default:
+			p.end(&End{Reason: HalfOpen}, out)
 		}
-		p.end(&End{Reason: HalfOpen}, out)
 		return
 	case due(now, p.drained):
 		p.farewell(now, out)
