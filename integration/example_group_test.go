@@ -1,10 +1,15 @@
 package integration
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/slimbridge/slimbridge/integration/realslim"
+	"github.com/slimbridge/slimbridge/session"
+	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
 // The names of the SLIM tutorial.
@@ -41,6 +46,31 @@ func TestExampleGroup(t *testing.T) {
 		if sorted(got) != sorted(want) {
 			t.Errorf("the moderator prints\n%s\nwant\n%s", got, want)
 		}
+	})
+	t.Run("answers to oneself are not answered", func(t *testing.T) {
+		endpoint := startOurNode(t, realslim.NodeOptions{})
+		own := participant(t, userEnv(t, endpoint), tutorialMember)
+		g, err := ourApp(t, endpoint, tutorialModerator, nil).CreateGroup(t.Context(), name.MustParse(tutorialChannel), session.GroupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		member := name.MustParse(tutorialMember)
+		if err := g.Invite(t.Context(), member, session.InviteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.PublishTo(t.Context(), g.Members()[1].Name, session.Message{Payload: []byte("for you alone")}); err != nil {
+			t.Fatal(err)
+		}
+		own.expect(t, tutorialModerator+" > for you alone\n")
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		if m, err := g.Receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the answer is answered: %q, %v", m.Payload, err)
+		}
+		if err := g.Close(); err != nil {
+			t.Fatal(err)
+		}
+		own.ends(t)
 	})
 	eachGenuine(t, func(t *testing.T, k realslim.Kind, start func(realslim.Kind, realslim.AppOptions) *realslim.App, env []string) {
 		t.Run("participants", func(t *testing.T) {

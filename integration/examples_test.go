@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slimbridge/slimbridge/integration/realslim"
+	"github.com/slimbridge/slimbridge/session"
 )
 
 // example builds a program of examples/.
@@ -175,6 +176,21 @@ func TestExampleFireAndForget(t *testing.T) {
 		display.expect(t, "org/examples/thermometer > 20.4 °C\n")
 		if got, want := display.printed(t), strings.ReplaceAll(sent, "sent", "org/examples/thermometer >"); got != want {
 			t.Errorf("the display prints %q, want %q", got, want)
+		}
+	})
+	t.Run("kind of session", func(t *testing.T) {
+		endpoint := startOurNode(t, realslim.NodeOptions{})
+		l, err := ourApp(t, endpoint, "org/examples/display", nil).Listen(session.ListenOptions{Security: session.AllowPlain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		output(t, userEnv(t, endpoint), "", binary, "thermometer")
+		s, err := l.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Reliable() || !s.Encrypted() {
+			t.Errorf("reliable %v, encrypted %v; want unreliable and encrypted", s.Reliable(), s.Encrypted())
 		}
 	})
 	eachGenuine(t, func(t *testing.T, k realslim.Kind, start func(realslim.Kind, realslim.AppOptions) *realslim.App, env []string) {
