@@ -1,6 +1,7 @@
 package control
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -220,6 +221,7 @@ func (f *fakeTree) Members() []Member {
 		if l, ok := f.leaves[i]; ok {
 			members = append(members, Member{
 				Leaf: i, Subject: l.Subject, Key: []byte(l.Subject), Own: i == f.leaf, IssuedAt: l.Issued, ChecksAge: l.Strict,
+				Token: sha256.Sum256(fmt.Append(nil, l.Subject, l.Issued.UnixNano())),
 			})
 		}
 	}

@@ -190,7 +190,7 @@ func (p *Participant) enlist(now time.Time, n name.Name, entry *pb.Participant, 
 	if leaf.Subject != "" {
 		m.subject, m.key = leaf.Subject, leaf.Key
 	}
-	m.issued = leaf.IssuedAt
+	m.token = leaf.Token
 	m.settings(entry)
 	m.listed = entry.GetStatus() == pb.ParticipantState_ONLINE
 }
@@ -370,7 +370,7 @@ func (p *Participant) dropGhosts(now time.Time, skipped uint32, out *Output) {
 	leaves := p.leaves()
 	for _, m := range slices.Clone(p.members) {
 		leaf, ok := leaves[m.name.ID]
-		again := skipped >= 2 && !leaf.IssuedAt.Equal(m.issued)
+		again := skipped >= 2 && leaf.Token != m.token
 		if m != p.moderator && (!ok || again) {
 			p.remove(now, m, Left, out)
 		}

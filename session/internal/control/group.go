@@ -1,6 +1,7 @@
 package control
 
 import (
+	"crypto/sha256"
 	"slices"
 	"time"
 
@@ -27,9 +28,9 @@ type member struct {
 	receives  bool // it wants data: it is on the acknowledgement list
 	away      bool // it soft-closed, at awaySince
 	awaySince time.Time
-	listed    bool      // the moderator says it is there
-	issued    time.Time // of the token in its leaf
-	since     uint64    // the epoch in which it joined
+	listed    bool              // the moderator says it is there
+	token     [sha256.Size]byte // [Member.Token] of its leaf
+	since     uint64            // the epoch in which it joined
 	// unproven: it has acknowledged nothing yet; owing: though it was sent
 	// something. See [group.CanPublish].
 	unproven, owing bool

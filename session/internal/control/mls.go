@@ -1,6 +1,9 @@
 package control
 
-import "time"
+import (
+	"crypto/sha256"
+	"time"
+)
 
 // MLS is the MLS side of one session: its group, or the key package that waits
 // for one. A refused call leaves it as it was. Errors carry no secret and no
@@ -58,6 +61,10 @@ type Member struct {
 	// IssuedAt is when the identity token in the leaf was made, zero if the
 	// token does not tell.
 	IssuedAt time.Time
+	// Token is the SHA-256 of the token. Members mint one per session, so that
+	// it tells who was removed and invited again; times, in whole seconds, do
+	// not.
+	Token [sha256.Size]byte
 	// ChecksAge: the member is not known to be of this implementation, and so
 	// must be taken for one that refuses leaves with old tokens, as the real
 	// library does.
