@@ -63,8 +63,8 @@ func (mo *Moderator) onDiscoveryReply(now time.Time, in *Inbound, out *Output) {
 		out.Dropped = "discovery reply of a subject that was not asked for"
 		return
 	}
-	if !mo.subscribed {
-		mo.subscribed, out.Subscribe = true, true
+	if !mo.subscribed || mo.deaf {
+		mo.subscribed, mo.deaf, out.Subscribe = true, false, true
 	}
 	who := in.From
 	if !who.HasStrings() {

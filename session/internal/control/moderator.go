@@ -18,6 +18,7 @@ type Moderator struct {
 	changes    uint32
 	history    []change // the last ones, for members that missed them
 	subscribed bool
+	deaf       bool      // the subscription failed
 	rotated    time.Time // when our leaf was renewed
 	quiet      time.Time // no heartbeat before, see [Moderator.inform]
 }
@@ -32,10 +33,11 @@ type moderated struct {
 	// relist: it came back by a Welcome, which brings no roster, and has not
 	// acknowledged what does. It is sent that so many times more, since a real
 	// member acknowledges nothing twice.
-	relist   int
-	admitted []byte      // key package of its last rejoin
-	welcome  Outbound    // and the answer that got
-	rejoins  []MessageID // ids of the requests that got it
+	relist     int
+	readmitted time.Time   // when it last rejoined
+	admitted   []byte      // key package of that
+	welcome    Outbound    // and the answer that got
+	rejoins    []MessageID // ids of the requests that got it
 }
 
 // NewModerator makes the machine of a new channel, named by cfg.Channel and
@@ -73,7 +75,7 @@ func (mo *Moderator) Step(now time.Time, ev Event) Output {
 	case Rejoin:
 		mo.onComeBack(now, ev.Op, &out)
 	case Subscribed:
-		mo.subscribed = ev.Err == nil // else the next invitation asks again
+		mo.deaf = ev.Err != nil // asked again with the next heartbeat
 	case Drain:
 		mo.onDrain(now, &out)
 	case Close:
@@ -131,6 +133,8 @@ func (mo *Moderator) onTick(now time.Time, out *Output) {
 	mo.onTaskTimer(now, out)
 	if (mo.state == open || mo.state == draining) && due(now, mo.beat) {
 		mo.onBeat(now, now.Before(mo.quiet) && !mo.update.over(), out)
+		out.Subscribe = out.Subscribe || mo.deaf
+		mo.deaf = false
 	}
 }
 
@@ -304,7 +308,7 @@ func (mo *Moderator) onCommand(now time.Time, m *member, in *Inbound, out *Outpu
 			mo.catchUp(now, m, NoEpoch, out)
 		}
 	case in.Type == pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REQUEST:
-		mo.onRejoinRequest(m, in, out)
+		mo.onRejoinRequest(now, m, in, out)
 	default:
 		out.Dropped = "control message that no participant sends to its moderator"
 	}

@@ -145,7 +145,7 @@ func (mo *Moderator) onLeaveRequest(now time.Time, m *member, in *Inbound, out *
 
 // onRejoinRequest: a member that missed too much, or whose token grows old,
 // wants to be let in anew. One request per member waits.
-func (mo *Moderator) onRejoinRequest(m *member, in *Inbound, out *Output) {
+func (mo *Moderator) onRejoinRequest(now time.Time, m *member, in *Inbound, out *Output) {
 	kp := in.Command.GetRejoinRequest().GetKeyPackage()
 	if mo.mls == nil || len(kp) == 0 || m.departed {
 		out.Dropped = "rejoin request out of place"
@@ -165,6 +165,10 @@ func (mo *Moderator) onRejoinRequest(m *member, in *Inbound, out *Output) {
 		out.Dropped = "rejoin request of one that was just welcomed"
 		return
 	}
+	if now.Before(m.readmitted.Add(readmitPause)) {
+		out.Dropped = "rejoin request too soon after the last; it will be repeated"
+		return
+	}
 	i := slices.IndexFunc(mo.queue, func(t *task) bool { return t.kind == readmitting && t.who == m })
 	if i >= 0 {
 		mo.queue[i].rejoin = in
@@ -177,6 +181,10 @@ func (mo *Moderator) onRejoinRequest(m *member, in *Inbound, out *Output) {
 const maxRejoinIDs = 16
 
 const maxRelist = 3
+
+// readmitPause is the least time between two readmissions of a member, each of
+// which costs all others a commit.
+const readmitPause = HeartbeatInterval / 2
 
 func (mo *Moderator) replyRejoin(m *member, in *Inbound, out *Output) {
 	m.answers.answer(in, m.welcome, out)
@@ -210,7 +218,7 @@ func (mo *Moderator) readmit(now time.Time, t *task, out *Output) error {
 		mo.blocked(t, err, out)
 		return err
 	}
-	m.admitted, m.rejoins, m.relist = bytes.Clone(kp), nil, maxRelist
+	m.admitted, m.rejoins, m.relist, m.readmitted = bytes.Clone(kp), nil, maxRelist, now
 	m.welcome = Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REPLY,
 		To:   m.name, Urgent: true,

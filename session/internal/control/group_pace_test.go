@@ -1,0 +1,70 @@
+package control
+
+import (
+	"testing"
+	"time"
+
+	"github.com/slimbridge/slimbridge/slimnode/wire"
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
+)
+
+// A member that asks to be let in anew all the time, each time with another key
+// package, does not make the others follow a commit per round trip.
+func TestGroupRejoinFlood(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 10}, "alice", "bob", "mallory")
+	h.gather()
+	before := h.seats[0].m.Epoch()
+	mallory := h.seat("mallory")
+	h.tap = func(from *seat, o Outbound) { // she acknowledges all, so that nobody waits for her
+		if from == h.seats[0] && (o.Type == updateType || o.Type == rejoinReplyType) {
+			ack := groupAck(from.full)
+			ack.ID = o.ID
+			h.send(mallory, ack)
+		}
+	}
+	for range 600 {
+		kp, err := mallory.mls.KeyPackage(h.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mallory.ids++
+		h.send(mallory, Outbound{
+			Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REQUEST, ID: MessageID(mallory.ids), To: h.seats[0].full,
+			Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_RejoinRequest{
+				RejoinRequest: &pb.RejoinRequestPayload{Participant: wire.FromName(mallory.full), KeyPackage: kp}}},
+		})
+		h.run(100 * time.Millisecond)
+	}
+	if n := h.seats[0].m.Epoch() - before; n == 0 || n > 13 {
+		t.Errorf("%d new epochs in a minute, want 12", n)
+	}
+	op := h.expel("mallory", false)
+	h.run(time.Minute)
+	if err, ok := h.seats[0].done[op]; err != nil || !ok {
+		t.Errorf("removal: %v, %v", err, ok)
+	}
+}
+
+// A moderator whose subscription failed asks for it again, also if nobody else
+// is invited.
+func TestGroupModeratorSubscribesAgain(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 10}, "alice", "bob")
+	h.gather()
+	alice := h.seats[0]
+	asked := 0
+	for range 5 {
+		alice.m.Step(h.now, Subscribed{Err: errFake})
+		h.now = h.now.Add(HeartbeatInterval)
+		if alice.m.Step(h.now, Tick{}).Subscribe {
+			asked++
+		}
+	}
+	if asked != 5 {
+		t.Errorf("asked %d times, want 5", asked)
+	}
+	alice.m.Step(h.now, Subscribed{})
+	h.now = h.now.Add(HeartbeatInterval)
+	if alice.m.Step(h.now, Tick{}).Subscribe {
+		t.Error("asked for what it has")
+	}
+}
