@@ -103,6 +103,7 @@ func TestGroupLeavesChannel(t *testing.T) {
 			r := newRogue(t, nw, "org/ns/moderator", testnet.Identity(t, testnet.Secret, "org/ns/moderator"))
 			r.say(h.groups[0].ID(), h.groups[0].Channel(), heartbeatType, nil)
 			time.Sleep(time.Second)
+			nw.Tap(nil)
 			if heard > 0 {
 				t.Fatal("the channel of a group that is over is still subscribed")
 			}

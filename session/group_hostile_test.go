@@ -56,6 +56,7 @@ func TestGroupHostileNodeAltersMessages(t *testing.T) {
 				nw.Tap(m.tap)
 				h.talk()
 				h.talk()
+				nw.Tap(nil)
 				if m.hit != 3 {
 					t.Errorf("%d messages were altered, want 3", m.hit)
 				}
@@ -141,6 +142,7 @@ func TestGroupHostileNodeAltersControl(t *testing.T) {
 					t.Fatal(err)
 				}
 				h.out(h.groups[1])
+				nw.Tap(nil)
 				if hits != 2 {
 					t.Errorf("%d messages were altered, want 2", hits)
 				}
@@ -161,7 +163,7 @@ func TestGroupReplay(t *testing.T) {
 		nw.Tap(func(f *wire.Frame) []*wire.Frame {
 			to := f.Header().Destination.Key()
 			if again {
-				return append(old[to], f)
+				return append(slices.Clone(old[to]), f)
 			}
 			old[to] = append(old[to], f)
 			return []*wire.Frame{f, f}
@@ -259,6 +261,7 @@ func TestGroupNodeShowsWhatOthersAreTold(t *testing.T) {
 		h.out(two)
 		h.talk()
 		h.talk()
+		nw.Tap(nil)
 		if len(shown) != 2 {
 			t.Errorf("%d messages were shown, want 2", len(shown))
 		}

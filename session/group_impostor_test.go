@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,9 @@ type rogue struct {
 	name name.Name
 	conn *link.Conn
 	next uint32
+
+	mu    sync.Mutex
+	heard []pb.SessionMessageType
 }
 
 func newRogue(t *testing.T, nw *testnet.Network, path string, id *identity.SharedSecret) *rogue {
@@ -185,12 +189,12 @@ func TestGroupInvitationToTakenID(t *testing.T) {
 		h.apps = append(h.apps, app)
 		g := h.enter(app, l)
 		r := newRogue(t, nw, "org/ns/mallory", testnet.Identity(t, testnet.Secret, "org/ns/mallory"))
-		answers := r.watch(nw)
+		r.watch(nw)
 		r.discover(g.ID(), app.Name().Service())
 		r.invite(g.ID(), app.Name(), chatChannel)
 		time.Sleep(time.Second)
-		if len(*answers) > 0 {
-			t.Errorf("answers to an invitation to a taken id: %v", *answers)
+		if got := r.answers(); len(got) > 0 {
+			t.Errorf("answers to an invitation to a taken id: %v", got)
 		}
 		h.talk()
 		time.Sleep(time.Minute)
@@ -200,14 +204,15 @@ func TestGroupInvitationToTakenID(t *testing.T) {
 		r.discover(g.ID()^1, app.Name().Service())
 		r.invite(g.ID()^1, app.Name(), chatChannel)
 		time.Sleep(time.Second)
-		if want := []pb.SessionMessageType{discoveredType, joinReplyType}; !slices.Equal(*answers, want) {
-			t.Errorf("answers to a good invitation: %v, want %v", *answers, want)
+		want := []pb.SessionMessageType{discoveredType, joinReplyType}
+		if got := r.answers(); !slices.Equal(got, want) {
+			t.Errorf("answers to a good invitation: %v, want %v", got, want)
 		}
 	})
 }
 
 // watch notes what would reach r. The node knows of it by its subscription.
-func (r *rogue) watch(nw *testnet.Network) *[]pb.SessionMessageType {
+func (r *rogue) watch(nw *testnet.Network) {
 	r.t.Helper()
 	f, err := wire.Encode(&pb.Message{MessageType: &pb.Message_Subscribe{Subscribe: &pb.Subscribe{
 		Header: &pb.SLIMHeader{Source: wire.FromName(r.name), Destination: wire.FromName(r.name), Fanout: wire.FanoutOne, Ttl: wire.DefaultTTL},
@@ -218,13 +223,22 @@ func (r *rogue) watch(nw *testnet.Network) *[]pb.SessionMessageType {
 	if err := r.conn.Send(r.t.Context(), f); err != nil {
 		r.t.Fatal(err)
 	}
-	got := new([]pb.SessionMessageType)
 	nw.Tap(func(f *wire.Frame) []*wire.Frame {
 		if f.Header().Destination.ID == r.name.ID {
-			*got = append(*got, testnet.Type(f))
+			r.mu.Lock()
+			r.heard = append(r.heard, testnet.Type(f))
+			r.mu.Unlock()
 		}
 		return testnet.Pass(f)
 	})
+}
+
+// answers are what came since the last call.
+func (r *rogue) answers() []pb.SessionMessageType {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got := r.heard
+	r.heard = nil
 	return got
 }
 
@@ -251,7 +265,7 @@ func TestGroupChannelOfSomebodyElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := newRogue(t, nw, "org/ns/mallory", testnet.Identity(t, testnet.Secret, "org/ns/mallory"))
-		answers := r.watch(nw)
+		r.watch(nw)
 		other, otherControl, _ := name.ChannelIDs("somebody else", chatChannel)
 		data, control, _ := name.ChannelIDs(r.id.Subject(), chatChannel)
 		service := app.Name().Service()
@@ -266,8 +280,8 @@ func TestGroupChannelOfSomebodyElse(t *testing.T) {
 			r.say(session.ID(i), app.Name(), joinType, join(names[0], names[1]))
 		}
 		time.Sleep(time.Second)
-		if len(*answers) > 0 || app.Dropped() != 5 {
-			t.Errorf("answers %v, %d messages were dropped, want 5", *answers, app.Dropped())
+		if got := r.answers(); len(got) > 0 || app.Dropped() != 5 {
+			t.Errorf("answers %v, %d messages were dropped, want 5", got, app.Dropped())
 		}
 	})
 }
@@ -283,25 +297,24 @@ func TestGroupInvitationFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := newRogue(t, nw, "org/ns/mallory", testnet.Identity(t, testnet.Secret, "org/ns/mallory"))
-		answers := r.watch(nw)
-		flood := func(from int) {
-			*answers = nil
+		r.watch(nw)
+		flood := func(from int) int {
 			for i := range 100 {
 				r.invite(session.ID(from+i), app.Name(), chatChannel)
 				synctest.Wait()
 			}
+			return len(r.answers())
 		}
-		flood(0)
-		if len(*answers) != 16 {
-			t.Errorf("%d invitations of one subject were answered, want 16", len(*answers))
+		if n := flood(0); n != 16 {
+			t.Errorf("%d invitations of one subject were answered, want 16", n)
 		}
 		h.apps = append(h.apps, app)
 		h.enter(app, l) // others still can
 		h.talk()
 		time.Sleep(time.Minute)
-		flood(1000)
-		if len(*answers) != 16 {
-			t.Errorf("%d invitations were answered after a minute, want 16", len(*answers))
+		r.answers() // farewells
+		if n := flood(1000); n != 16 {
+			t.Errorf("%d invitations were answered after a minute, want 16", n)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
