@@ -60,13 +60,14 @@ func (mo *Moderator) inform(now time.Time, op pb.GroupUpdateOp, who *pb.Particip
 // changeAck: m has carried out a change, the last or an earlier one.
 func (mo *Moderator) changeAck(now time.Time, m *member, id MessageID, out *Output) bool {
 	if mo.update.answer(m, id) {
-		m.seen, m.relist = mo.changes, 0
+		m.relist = 0
+		mo.saw(m, mo.changes)
 		mo.seen(now, m, mo.Epoch(), true, out)
 		return true
 	}
 	for _, c := range mo.history {
 		if slices.Contains(c.ids, id) {
-			m.seen = max(m.seen, c.id)
+			mo.saw(m, c.id)
 			if c.id == mo.changes {
 				m.relist = 0
 				mo.seen(now, m, mo.Epoch(), true, out)
@@ -75,6 +76,16 @@ func (mo *Moderator) changeAck(now time.Time, m *member, id MessageID, out *Outp
 		}
 	}
 	return false
+}
+
+// saw notes that m has carried out a change. Without MLS there is no epoch that
+// would tell of earlier ones it missed: only the next in turn counts, or the
+// oldest that we still have.
+func (mo *Moderator) saw(m *member, id uint32) {
+	if mo.mls == nil && id > m.seen+1 && id > mo.history[0].id {
+		return
+	}
+	m.seen = max(m.seen, id)
 }
 
 // inEpoch notes that m was seen in an epoch: that is as good as the
