@@ -40,8 +40,8 @@ func (p *Participant) onDrain(now time.Time, out *Output) {
 	p.farewell(now, out)
 }
 
-// farewell tells the moderator that we leave. We unsubscribe first, so that we
-// do not hear of our own removal.
+// farewell tells the moderator that we leave. We unsubscribe meanwhile; what we
+// still hear, of our own removal too, is nothing to us any more.
 func (p *Participant) farewell(now time.Time, out *Output) {
 	switch p.state {
 	case closing, ended:

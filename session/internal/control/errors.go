@@ -12,7 +12,7 @@ import (
 var (
 	ErrNobody        = errors.New("nobody answers for the name")
 	ErrUnanswered    = errors.New("the invited one stopped answering while joining")
-	ErrAlreadyMember = errors.New("already a member of the group, or an instance of the same service is")
+	ErrAlreadyMember = errors.New("already a member of the group, or an instance of the same service or of the same identity is")
 	ErrNotMember     = errors.New("not a member of the group")
 	ErrSelf          = errors.New("the moderator can neither invite nor remove itself")
 	ErrFull          = errors.New("the group is full")

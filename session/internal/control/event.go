@@ -145,8 +145,8 @@ type Outbound struct {
 // Output is what a step wants done, in this order.
 type Output struct {
 	// Subscribe asks for the subscription of channel and control; [Subscribed]
-	// tells the outcome. Unsubscribe ends it, before Send. With Ended it ends
-	// too, after Send.
+	// tells the outcome. Unsubscribe ends it, without waiting for Send. With
+	// Ended it ends too, after Send.
 	Subscribe   bool
 	Unsubscribe bool
 	Send        []Outbound

@@ -43,6 +43,20 @@ func (mo *Moderator) seek(now time.Time, t *task, out *Output) error {
 	return nil
 }
 
+// present refuses an id that is in the group, under whatever name: ids derive
+// from subjects, and one subject has one leaf.
+func (mo *Moderator) present(id name.ID) error {
+	if id == mo.cfg.Local.ID {
+		return ErrSelf
+	}
+	for _, m := range mo.members {
+		if m.name.ID == id {
+			return ErrAlreadyMember
+		}
+	}
+	return nil
+}
+
 // onDiscoveryReply: the first instance that answers is invited; later answers
 // find the stage changed.
 func (mo *Moderator) onDiscoveryReply(now time.Time, in *Inbound, out *Output) {
@@ -61,6 +75,10 @@ func (mo *Moderator) onDiscoveryReply(now time.Time, in *Inbound, out *Output) {
 	}
 	if t.subject != "" && in.Subject != t.subject {
 		out.Dropped = "discovery reply of a subject that was not asked for"
+		return
+	}
+	if err := mo.present(in.From.ID); err != nil {
+		t.ask, t.err = nil, err
 		return
 	}
 	if !mo.subscribed || mo.deaf {
