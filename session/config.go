@@ -121,7 +121,8 @@ const (
 	// RequireMLS: end-to-end encryption or no session.
 	RequireMLS Security = iota
 	// AllowPlain opens sessions without MLS, or accepts both kinds. Nodes can
-	// then read, change and forge everything.
+	// then read, change and forge everything, and whoever was sent a message
+	// can pose as its sender as long as the token in it is valid.
 	AllowPlain
 )
 

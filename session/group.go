@@ -114,8 +114,10 @@ func (g *Group) Resume(ctx context.Context) error {
 }
 
 // PublishTo sends a message to one member, outside the order of the others. It
-// waits while 64 such messages are unacknowledged. Other members could read it,
-// if a node let them have it.
+// waits while 64 such messages are unacknowledged. to is its full name, as in
+// Members and Message.Source; the receipt of a message to anybody else says at
+// once that it is not acknowledged. Other members could read it, if a node let
+// them have it.
 func (g *Group) PublishTo(ctx context.Context, to name.Name, m Message) (*Receipt, error) {
 	return g.publish(ctx, m, &publication{to: &to})
 }

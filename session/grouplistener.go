@@ -22,8 +22,9 @@ type GroupListenOptions struct {
 	// answered. Default 1024.
 	MaxGroups int
 	// Moderators may invite us, by name; ids in them do not matter. Names
-	// are bound to identities only as far as the identity provider says:
-	// with a shared secret every holder can take any name.
+	// are bound to identities only as far as Config.Names and the identity
+	// provider say: with identity.OwnID every subject can use any name, and
+	// with a shared secret every holder can be any subject.
 	Moderators []name.Name
 	// Subjects may invite us: verified subjects of identity tokens.
 	Subjects []string

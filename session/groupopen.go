@@ -114,6 +114,7 @@ func (a *App) addGroup(g *Group) bool {
 var (
 	errNoChannel   = errors.New("invitation without the names of a channel")
 	errChannelName = errors.New("invitation to a channel that is not one of the moderator's")
+	errGroupTaken  = errors.New("invitation with the session id of another group")
 )
 
 // channelOf reports whether the names are those of a channel of the moderator.
@@ -179,7 +180,12 @@ func (a *App) newMember(in *incoming, msg control.Inbound, inv GroupInvitation, 
 	a.mu.Lock()
 	crowded := a.joining[inv.Subject] >= maxHalfOpenPerSubject
 	a.mu.Unlock()
-	if crowded || !a.addGroup(g) {
+	switch {
+	case crowded:
+		a.drop(in, errTooMany)
+		return
+	case !a.addGroup(g):
+		a.drop(in, errGroupTaken)
 		return
 	}
 	a.mu.Lock()

@@ -25,6 +25,10 @@ func (r *Receipt) Done() <-chan struct{} { return r.done }
 // unreliable session: once the message was sent), *Error with
 // CodeUnacknowledged if somebody never did or the session ended first, or the
 // error of ctx. Members who left a group meanwhile are not waited for.
+//
+// Acknowledgements bear a token, but SLIM does not sign them: a node, or another
+// member of a group, could make one up. What must be known for certain has to be
+// said in a reply.
 func (r *Receipt) Wait(ctx context.Context) error {
 	select {
 	case <-r.done:
