@@ -339,3 +339,26 @@ func TestGroupRotates(t *testing.T) {
 		h.talk()
 	})
 }
+
+// TestAppCloseKeepsLastWords: a member that closes its app as soon as the group
+// is over has still acknowledged that.
+func TestAppCloseKeepsLastWords(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		h := newHall(t, nw, 1, session.GroupOptions{})
+		h.talk()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for range h.groups[1].Messages(context.Background()) {
+			}
+			_ = h.apps[1].Close()
+		}()
+		start := time.Now()
+		_ = h.groups[0].Close()
+		<-h.groups[0].Done()
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("closing took %v", took)
+		}
+		<-ended
+	})
+}

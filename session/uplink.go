@@ -56,8 +56,11 @@ func (a *App) serveLink(ctx context.Context, conn *link.Conn) error {
 	}()
 	wg.Go(func() { a.writeLoop(ctx, conn) })
 	wg.Go(func() { a.resubscribe(ctx, conn) })
+	// Recv would end the link with its context, at once: here the writer closes
+	// it, after the last words.
+	reading := context.WithoutCancel(ctx)
 	for {
-		f, err := conn.Recv(ctx)
+		f, err := conn.Recv(reading)
 		if err != nil {
 			return err
 		}
@@ -65,25 +68,37 @@ func (a *App) serveLink(ctx context.Context, conn *link.Conn) error {
 	}
 }
 
+// writeLoop writes to a link until ctx ends, and then what is left. The link
+// ends with it, and so does its reader.
 func (a *App) writeLoop(ctx context.Context, conn *link.Conn) {
+	defer conn.Close() //nolint:errcheck // returns nil
 	for {
 		select {
 		case <-ctx.Done():
 			a.lastWords(ctx, conn)
 			return
 		case f := <-a.out:
-			if conn.Send(ctx, f) != nil {
-				return // the frame is lost; sessions send again
+			if conn.Send(ctx, f) == nil {
+				continue
 			}
+			if ctx.Err() != nil {
+				a.lastWords(ctx, conn, f)
+			}
+			return // a frame is lost with its link; sessions send again
 		}
 	}
 }
 
 // lastWords sends what sessions left, farewells above all, before the link
 // closes. On a link that broke it fails at once.
-func (a *App) lastWords(ctx context.Context, conn *link.Conn) {
+func (a *App) lastWords(ctx context.Context, conn *link.Conn, first ...*wire.Frame) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
+	for _, f := range first {
+		if conn.Send(ctx, f) != nil {
+			return
+		}
+	}
 	for {
 		select {
 		case f := <-a.out:
