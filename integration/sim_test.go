@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,14 +40,15 @@ func simNumber(t *testing.T, key string, otherwise uint64) uint64 {
 // begin. A seed that is played alone shows its trace.
 func TestSim(t *testing.T) {
 	seeds, first := simNumber(t, "SIM_SEEDS", simSeeds), simNumber(t, "SIM_FIRST", 0)
-	shards := uint64(runtime.GOMAXPROCS(0))
 	var all simTally
+	var next atomic.Uint64
 	began := time.Now()
 	t.Run("shard", func(t *testing.T) {
-		for shard := range shards {
+		for shard := range runtime.GOMAXPROCS(0) {
 			t.Run(fmt.Sprint(shard), func(t *testing.T) {
 				t.Parallel()
-				for seed := first + shard; seed < first+seeds && !t.Failed(); seed += shards {
+				for n := next.Add(1); n <= seeds && !t.Failed(); n = next.Add(1) {
+					seed := first + n - 1
 					all.add(playSim(t, seed, seeds == 1), simReal(seed))
 				}
 			})

@@ -30,6 +30,9 @@ func (w *world) play() {
 
 // pause is the time to the next action; now and then it is long.
 func (w *world) pause() time.Duration {
+	if w.quiet && w.r.IntN(40) == 0 {
+		return w.upTo(90 * time.Minute)
+	}
 	switch w.r.IntN(25) {
 	case 0:
 		return w.upTo(40 * time.Second)
@@ -95,7 +98,7 @@ func (w *world) actInGroup(s *session) {
 	n := w.r.IntN(100)
 	switch {
 	case s.leads() && n < 20:
-		s.do(func(op control.Op) control.Event { return control.Invite{Op: op, Name: w.anyone().Service()} })
+		s.do(w.invitation)
 	case s.leads() && n < 25:
 		s.do(func(op control.Op) control.Event {
 			return control.Remove{Op: op, Name: w.anyone().Service(), Force: w.r.IntN(2) == 0}
@@ -105,7 +108,7 @@ func (w *world) actInGroup(s *session) {
 	case !s.leads() && n < 5:
 		s.leave(control.Drain{})
 	case s.leads() && n == 25 && w.r.IntN(4) == 0:
-		s.leave(control.Close{})
+		s.leave([]control.Event{control.Close{}, control.Drain{}}[w.r.IntN(2)])
 	case n < 32:
 		s.pauseOrResume()
 	case n < 40:
@@ -114,6 +117,22 @@ func (w *world) actInGroup(s *session) {
 	default:
 		w.talk(s)
 	}
+}
+
+// invitation is for a service or one instance of it, now and then for one
+// subject only, which may be another.
+func (w *world) invitation(op control.Op) control.Event {
+	a := w.apps[w.r.IntN(len(w.apps))]
+	inv := control.Invite{Op: op, Name: a.full.Service()}
+	switch w.r.IntN(12) {
+	case 0:
+		inv.Name = a.full
+	case 1:
+		inv.Subject = a.subject
+	case 2:
+		inv.Subject = w.apps[w.r.IntN(len(w.apps))].subject
+	}
+	return inv
 }
 
 // anyone is the full name of a random app.

@@ -7,10 +7,11 @@ import (
 )
 
 // Bounds on what a machine at rest may hold, in elements of maps and slices:
-// for the session itself, and for every other member.
+// for the session itself (its ring of 512 messages and the answers it gave), and
+// for every member (a reorder window of 512, and answers).
 const (
-	maxOwn       = 4_000
-	maxPerMember = 4_000
+	maxOwn       = 2_000
+	maxPerMember = 1_500
 )
 
 // checkBounds counts what the machine of s holds.

@@ -121,11 +121,16 @@ func (s *session) clean(o *session, d time.Duration) bool {
 			return false
 		}
 	}
-	return s.core.Epoch() == o.core.Epoch() && s.sees(o) && o.sees(s)
+	for _, x := range []*session{s, o, s.talk.leader} { // who was removed is, before it knows
+		if x.live() && !(s.seenBy(x) && o.seenBy(x)) {
+			return false
+		}
+	}
+	return s.core.Epoch() == o.core.Epoch()
 }
 
-// sees reports whether o is on the roster of s.
-func (s *session) sees(o *session) bool { return listed(s.core.Roster(), o.app.full) }
+// seenBy reports whether s is on the roster of x.
+func (s *session) seenBy(x *session) bool { return listed(x.core.Roster(), s.app.full) }
 
 // check looks at the rest of a step.
 func (s *session) check(out control.Output) {

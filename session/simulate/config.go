@@ -51,10 +51,12 @@ type climate struct {
 	rotateMessages int
 	rotateAfter    time.Duration
 
-	lossy     int // of 1000 messages so many are lost
-	double    int // doubled
-	slow      int // late by 300 ms at most
-	stray     int // data late by up to 40 s
+	lossy     int           // of 1000 messages so many are lost
+	double    int           // doubled
+	slow      int           // late
+	stray     int           // data late by up to 40 s
+	lag       time.Duration // how slow the slow ones are at most
+	quiet     bool          // pauses may last more than an hour, and tokens grow old
 	inOrder   bool
 	mutes     int // weight of apps that are unheard or deaf for a while
 	cuts      int // links that break
@@ -95,6 +97,10 @@ func newClimate(r *rand.Rand) climate {
 		c.stray = 5
 	}
 	c.inOrder = r.IntN(3) == 0 || !c.mls
+	c.quiet, c.lag = r.IntN(20) == 0, 300*time.Millisecond
+	if c.inOrder && r.IntN(4) == 0 {
+		c.lag = 3 * time.Second // answers may be slower than repetitions
+	}
 	if r.IntN(3) > 0 {
 		c.rotateMessages = 5 + r.IntN(20)
 	}
@@ -119,7 +125,7 @@ const interval = time.Second
 
 func (c climate) String() string {
 	return fmt.Sprintf("%d apps, groups %v, pairs %v, MLS %v, reliable %v, %d retries, end when lost %v, rotate after %d messages or %v, "+
-		"of 1000 messages %d lost, %d doubled, %d slow, %d stray, in order %v",
+		"of 1000 messages %d lost, %d doubled, %d slow by up to %v, %d stray, in order %v",
 		c.apps, c.groups, c.pairs, c.mls, c.reliable, c.retries, c.ends, c.rotateMessages, c.rotateAfter,
-		c.lossy, c.double, c.slow, c.stray, c.inOrder)
+		c.lossy, c.double, c.slow, c.lag, c.stray, c.inOrder)
 }

@@ -98,7 +98,7 @@ func (w *world) fly(from, to *app, p *packet, d time.Duration) {
 }
 
 // strayFrom is the least delay of stray messages; they do not hold up others.
-const strayFrom = 2 * time.Second
+const strayFrom = 4 * time.Second
 
 // fate says how many copies of p reach to, and after which times.
 func (w *world) fate(from, to *app, p *packet) []time.Duration {
@@ -109,7 +109,7 @@ func (w *world) fate(from, to *app, p *packet) []time.Duration {
 	if w.healed {
 		return []time.Duration{jitter()}
 	}
-	if w.chance(w.lossy) {
+	if w.chance(w.lossy) && p.in.Type != typeHeartbeat { // three lost in a row are trouble enough to look like an absence
 		return nil
 	}
 	fates := []time.Duration{jitter()}
@@ -117,10 +117,10 @@ func (w *world) fate(from, to *app, p *packet) []time.Duration {
 		fates = append(fates, jitter()+w.upTo(30*time.Millisecond))
 	}
 	if w.chance(w.slow) {
-		fates[0] += w.upTo(300 * time.Millisecond)
+		fates[0] += w.upTo(w.lag)
 	}
 	if w.chance(w.stray) && !control.IsCommand(p.in.Type) {
-		fates = append(fates, strayFrom+w.upTo(38*time.Second))
+		fates = append(fates, strayFrom+w.upTo(36*time.Second))
 	}
 	return fates
 }

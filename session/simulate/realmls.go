@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"strconv"
 	"strings"
@@ -90,7 +91,9 @@ func (c *realCore) verify(m mls.Member, why mls.Reason) error {
 func memberOf(m mls.Member) control.Member {
 	subject, at, _ := strings.Cut(string(m.Credential), " ")
 	ns, _ := strconv.ParseInt(at, 10, 64)
-	return control.Member{Leaf: m.Leaf, Subject: subject, Key: m.SignatureKey, IssuedAt: time.Unix(0, ns)}
+	return control.Member{
+		Leaf: m.Leaf, Subject: subject, Key: m.SignatureKey, IssuedAt: time.Unix(0, ns), Token: sha256.Sum256(m.Credential),
+	}
 }
 
 func (c *realCore) KeyPackage(now time.Time) ([]byte, error) {

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -47,6 +48,7 @@ type standInLeaf struct {
 	subject string
 	key     []byte
 	issued  time.Time
+	token   [sha256.Size]byte
 }
 
 type standInCommit struct {
@@ -109,14 +111,20 @@ func (f *standIn) KeyPackage(now time.Time) ([]byte, error) {
 	if now.Sub(f.issued) > control.TokenRenewal {
 		f.issued = now
 	}
-	f.pending = &standInLeaf{subject: f.subject, key: f.key, issued: f.issued}
+	f.pending = f.newLeaf()
 	return f.vault.put(f.pending), nil
+}
+
+// newLeaf has our present token.
+func (f *standIn) newLeaf() *standInLeaf {
+	token := strconv.AppendInt([]byte(f.subject), f.issued.UnixNano(), 10)
+	return &standInLeaf{subject: f.subject, key: f.key, issued: f.issued, token: sha256.Sum256(token)}
 }
 
 func (f *standIn) Create(now time.Time) error {
 	f.issued = now
 	f.group, f.epoch, f.leaf = f.vault.secret(), 0, 0
-	f.leaves = []*standInLeaf{{subject: f.subject, key: f.key, issued: now}}
+	f.leaves = []*standInLeaf{f.newLeaf()}
 	f.keys, f.seen = []epochSecret{{0, f.vault.secret()}}, map[[2]uint64]bool{}
 	return nil
 }
@@ -140,7 +148,7 @@ func (f *standIn) Commit(c control.Change, now time.Time) (commit, welcome []byt
 	}
 	if c.Refresh {
 		f.issued = now
-		next[f.leaf] = &standInLeaf{subject: f.subject, key: f.key, issued: now}
+		next[f.leaf] = f.newLeaf()
 	}
 	m := standInCommit{group: f.group, from: f.epoch, secret: f.vault.secret(), leaves: next, removed: c.Remove}
 	f.enter(m)
@@ -270,7 +278,7 @@ func (f *standIn) Members() []control.Member {
 	for i, l := range f.leaves {
 		if l != nil {
 			members = append(members, control.Member{
-				Leaf: uint32(i), Subject: l.subject, Key: l.key, Own: uint32(i) == f.leaf, IssuedAt: l.issued,
+				Leaf: uint32(i), Subject: l.subject, Key: l.key, Own: uint32(i) == f.leaf, IssuedAt: l.issued, Token: l.token,
 			})
 		}
 	}
