@@ -36,6 +36,10 @@ type SenderConfig struct {
 	// WindowBytes bounds the payload of unsettled messages. Default 16 MiB.
 	// One larger message is accepted while nothing else is unsettled.
 	WindowBytes int
+	// Reach is how many transmissions a peer may miss in a row before it can
+	// take no later one, see reach.go. Window is at most half of it. Zero:
+	// any number.
+	Reach int
 }
 
 func (c SenderConfig) withDefaults() SenderConfig {
@@ -43,6 +47,9 @@ func (c SenderConfig) withDefaults() SenderConfig {
 	c.MaxRetries = max(c.MaxRetries, 0)
 	c.Ring = orDefault(c.Ring, DefaultRing)
 	c.Window = min(orDefault(c.Window, DefaultWindow), c.Ring)
+	if c.Reach > 0 {
+		c.Window = min(c.Window, max(c.Reach/2, 1))
+	}
 	c.WindowBytes = orDefault(c.WindowBytes, DefaultWindowBytes)
 	c.RingBytes = max(orDefault(c.RingBytes, DefaultRingBytes), c.WindowBytes)
 	return c

@@ -5,7 +5,7 @@ import "testing"
 // checkSender recounts everything the sender keeps as a running total.
 func checkSender[P comparable, T any](t *testing.T, s *Sender[P, T]) {
 	t.Helper()
-	open, openBytes, keptBytes, asked, online, armed := 0, 0, 0, 0, 0, 0
+	open, openBytes, keptBytes, asked, online, armed, held := 0, 0, 0, 0, 0, 0, 0
 	for _, p := range s.peers {
 		asked += len(p.asked)
 		if p.online {
@@ -43,6 +43,12 @@ func checkSender[P comparable, T any](t *testing.T, s *Sender[P, T]) {
 				t.Fatalf("message %d open: sent %v (want %v), kept %v, waiting %d", e.seq, e.sent, sent, e.kept, waiting)
 			}
 		}
+		held += len(e.held)
+		for _, p := range e.held {
+			if !e.open || !e.sent || !s.owes(p, e) {
+				t.Fatalf("message %d is withheld from %v, which does not want it", e.seq, p.id)
+			}
+		}
 		if e.kept && !e.open && e.behind == 0 {
 			t.Fatalf("message %d kept for nobody", e.seq)
 		}
@@ -57,6 +63,9 @@ func checkSender[P comparable, T any](t *testing.T, s *Sender[P, T]) {
 	}
 	if open != s.open || openBytes != s.openBytes || keptBytes != s.keptBytes || asked != s.asked && !s.closed || online != s.online {
 		t.Fatalf("totals open %d/%d bytes %d/%d kept %d/%d asked %d/%d online %d/%d", s.open, open, s.openBytes, openBytes, s.keptBytes, keptBytes, s.asked, asked, s.online, online)
+	}
+	if held != s.thrift.held || s.thrift.sealed > s.thrift.sent {
+		t.Fatalf("withheld %d/%d, sealed %d of %d", s.thrift.held, held, s.thrift.sealed, s.thrift.sent)
 	}
 	if len(s.slots) > s.cfg.Ring {
 		t.Fatalf("%d slots, ring %d", len(s.slots), s.cfg.Ring)

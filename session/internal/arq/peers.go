@@ -22,6 +22,7 @@ type peer[P comparable] struct {
 	// asked holds, above floor, what was sent in answer to a request, and
 	// until when the request may be repeated because the answer was lost.
 	asked map[uint64]time.Time
+	standing
 }
 
 // done reports whether p owes no acknowledgement for seq.
@@ -109,6 +110,7 @@ func (s *Sender[P, T]) Online(now time.Time, p P) (send []Outgoing[P, T]) {
 	pr.online = true
 	s.online++
 	pr.from = s.newest - uint64(s.unsent)
+	s.thrift.all, s.thrift.some = 0, 0
 	for seq := s.lowestOpen(); seq <= s.newest; seq++ {
 		e := s.at(seq)
 		if !e.open || pr.done(seq, s.slot(seq)) {
@@ -117,7 +119,7 @@ func (s *Sender[P, T]) Online(now time.Time, p P) (send []Outgoing[P, T]) {
 		e.waiting++
 		e.forgive(p)
 		if e.sent && !s.paused {
-			send = append(send, Outgoing[P, T]{ID: s.idOf(seq), Peer: p, Msg: e.msg, Attempt: e.attempt})
+			send = s.sendAgain(send, pr, e, now)
 		}
 	}
 	return append(send, s.sendUnsent(now, p)...)
@@ -126,6 +128,7 @@ func (s *Sender[P, T]) Online(now time.Time, p P) (send []Outgoing[P, T]) {
 // admit adds a new peer, for which the stream begins at the first unsent message.
 func (s *Sender[P, T]) admit(p P) *peer[P] {
 	pr := &peer[P]{id: p, floor: s.newest - uint64(s.unsent), acked: newBits(len(s.slots))}
+	pr.heard = s.thrift.start
 	s.byID[p] = pr
 	s.peers = append(s.peers, pr)
 	for seq := pr.floor + 1; seq <= s.newest; seq++ {
@@ -141,7 +144,7 @@ func (s *Sender[P, T]) sendUnsent(now time.Time, first P) (send []Outgoing[P, T]
 	}
 	for ; s.unsent > 0; s.unsent-- {
 		e := s.at(s.newest - uint64(s.unsent) + 1)
-		e.sent = true
+		e.sent, e.first = true, s.Count()
 		s.timers.arm(s.slot(e.seq), now.Add(s.cfg.Interval))
 		send = append(send, Outgoing[P, T]{ID: s.idOf(e.seq), ToAll: true, Peer: first, Msg: e.msg})
 	}
@@ -161,6 +164,7 @@ func (s *Sender[P, T]) Offline(p P) (settled []Settled[P]) {
 			continue
 		}
 		e.waiting--
+		s.unhold(pr, e)
 		if !e.sent {
 			continue // parked again if nobody is left
 		}
@@ -169,7 +173,7 @@ func (s *Sender[P, T]) Offline(p P) (settled []Settled[P]) {
 			settled = append(settled, s.settle(e))
 		}
 	}
-	pr.online = false
+	pr.online, pr.allowed = false, 0
 	s.online--
 	return settled
 }

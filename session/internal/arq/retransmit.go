@@ -15,6 +15,8 @@ func (s *Sender[P, T]) NextTimeout() time.Time {
 		return time.Time{}
 	case s.unsent > 0 && s.online > 0:
 		return s.resumed
+	case s.thrift.wake:
+		return s.thrift.heldAt
 	}
 	return at
 }
@@ -53,7 +55,8 @@ func (s *Sender[P, T]) Resume(now time.Time) {
 // after its first transmission, always to the peers that have not
 // acknowledged it, and at (M+1)*I settles without them. Those peers are taken
 // offline and returned as lost, unless they came online after the message was
-// first sent: they had less than the full time.
+// first sent: they had less than the full time. Some of what is due may be
+// withheld, see reach.go.
 func (s *Sender[P, T]) Tick(now time.Time) (resend []Outgoing[P, T], settled []Settled[P], lost []P) {
 	settled, s.early = s.early, nil
 	if s.paused {
@@ -78,8 +81,12 @@ func (s *Sender[P, T]) Tick(now time.Time) (resend []Outgoing[P, T], settled []S
 	for _, p := range lost {
 		settled = append(settled, s.Offline(p)...)
 	}
+	s.thrift.all, s.thrift.some = 0, 0
 	for _, seq := range due {
-		resend = s.retransmit(resend, seq)
+		resend = s.retransmit(resend, seq, now)
+	}
+	if s.thrift.wake {
+		resend = s.sendHeld(resend)
 	}
 	if s.online > 0 && s.unsent > 0 {
 		resend = append(resend, s.sendUnsent(now, s.firstOnline())...)
@@ -103,14 +110,14 @@ func (s *Sender[P, T]) firstOnline() P {
 }
 
 // retransmit sends seq to the peers that owe an acknowledgement.
-func (s *Sender[P, T]) retransmit(out []Outgoing[P, T], seq uint64) []Outgoing[P, T] {
+func (s *Sender[P, T]) retransmit(out []Outgoing[P, T], seq uint64, now time.Time) []Outgoing[P, T] {
 	e := s.at(seq)
 	if !e.open {
 		return out
 	}
 	for _, p := range s.peers {
 		if s.owes(p, e) {
-			out = append(out, Outgoing[P, T]{ID: s.idOf(seq), Peer: p.id, Msg: e.msg, Attempt: e.attempt})
+			out = s.sendAgain(out, p, e, now)
 		}
 	}
 	return out

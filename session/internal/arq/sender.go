@@ -50,6 +50,7 @@ type Sender[P comparable, T any] struct {
 	pausedAt time.Time // of the last Pause
 	resumed  time.Time // of the last Resume
 	closed   bool
+	thrift   thrift
 	early    []Settled[P] // pushed out of the ring unsettled, for the next Tick
 	earlyAt  time.Time
 }
@@ -67,11 +68,19 @@ type entry[P comparable, T any] struct {
 	waiting int // online peers that owe an acknowledgement
 	behind  int // known peers whose floor is below seq
 	missing []P // peers that left without acknowledging
+	// first is the number of the first transmission; held are the peers from
+	// which the last one was withheld.
+	first uint64
+	held  []*peer[P]
 }
 
 // NewSender returns a sender without peers whose first id is 1.
 func NewSender[P comparable, T any](c SenderConfig) *Sender[P, T] {
-	return &Sender[P, T]{cfg: c.withDefaults(), byID: make(map[P]*peer[P]), firstOpen: 1, firstKept: 1}
+	s := &Sender[P, T]{cfg: c.withDefaults(), byID: make(map[P]*peer[P]), firstOpen: 1, firstKept: 1}
+	if c.Reliable && c.Reach > 0 {
+		s.thrift.budget = uint64(s.cfg.Reach-s.cfg.Window) * 3 / 4
+	}
+	return s
 }
 
 // CanPublish reports whether a message of size bytes fits the window. It can
@@ -125,7 +134,7 @@ func (s *Sender[P, T]) Publish(now time.Time, msg T, size int) (id MessageID, tr
 		s.unsent++ // behind older ones, so that the first to arrive is the oldest
 		return s.idOf(s.newest), false
 	}
-	e.sent = true
+	e.sent, e.first = true, s.Count()
 	s.timers.arm(s.slot(e.seq), now.Add(s.cfg.Interval))
 	return s.idOf(s.newest), true
 }
@@ -139,6 +148,7 @@ func (s *Sender[P, T]) Ack(p P, id MessageID) (settled []Settled[P]) {
 	}
 	was := pr.done(e.seq, s.slot(e.seq))
 	pr.acked.set(s.slot(e.seq))
+	s.hears(pr, e)
 	s.advance(pr, 0, time.Time{})
 	return s.answered(pr, e, was)
 }
@@ -172,6 +182,7 @@ func (s *Sender[P, T]) answered(p *peer[P], e *entry[P, T], was bool) []Settled[
 	if was || !e.open {
 		return nil
 	}
+	s.unhold(p, e)
 	if p.online {
 		e.waiting--
 	} else {
@@ -187,6 +198,8 @@ func (s *Sender[P, T]) answered(p *peer[P], e *entry[P, T], was bool) []Settled[
 func (s *Sender[P, T]) settle(e *entry[P, T]) Settled[P] {
 	out := Settled[P]{ID: s.idOf(e.seq), Missing: e.missing}
 	e.open, e.waiting, e.missing = false, 0, nil
+	s.thrift.held -= len(e.held)
+	e.held = nil
 	s.open--
 	s.openBytes -= e.size
 	s.timers.disarm(s.slot(e.seq))

@@ -35,6 +35,7 @@ type plan struct {
 	start            uint64 // sequence number before the first message
 	first            bool   // StartAtOne
 	absences, pauses int
+	reach            int
 }
 
 type sim struct {
@@ -54,12 +55,15 @@ type sim struct {
 	sends   map[[2]uint64]int // message, peer
 	chances int               // transmissions that are not counted: resumes, returns
 	tickAt  time.Time
+	deaf    int
+	number  uint64 // of the last transmission, encrypted anew each
 }
 
 // node is one receiver and what its application saw.
 type node struct {
 	r        *Receiver[uint64]
 	away     bool
+	cut      bool // out of reach, and nobody knows
 	seen     bool
 	next     MessageID // expected
 	got      int
@@ -67,6 +71,7 @@ type node struct {
 	requests map[MessageID]int
 	resumes  int
 	tickAt   time.Time
+	heard    uint64 // the last transmission decrypted
 }
 
 type event struct {
@@ -107,7 +112,12 @@ func newSim(t *testing.T, seed uint64) *sim {
 		p.start = uint64(MaxID) - uint64(rnd.IntN(40))
 	}
 	s := &sim{t: t, rnd: rnd, plan: p, now: epoch, left: p.messages, settled: map[MessageID]bool{}, sends: map[[2]uint64]int{}}
-	s.s = NewSender[int, uint64](SenderConfig{Reliable: true, Interval: p.interval, MaxRetries: p.retries, Window: 1 + rnd.IntN(40), Ring: 64})
+	window := 1 + rnd.IntN(40)
+	if seed%2 == 0 {
+		window, s.plan.reach = min(window, 16), 96
+		s.plan.jitter = min(p.jitter, p.interval/2)
+	}
+	s.s = NewSender[int, uint64](SenderConfig{Reliable: true, Interval: p.interval, MaxRetries: p.retries, Window: window, Ring: 64, Reach: s.plan.reach})
 	s.s.newest, s.s.firstOpen, s.s.firstKept = p.start, p.start+1, p.start+1
 	for range p.peers {
 		r := NewReceiver[uint64](ReceiverConfig{Reliable: true, StartAtOne: p.first, Interval: p.interval, MaxRetries: p.retries, Hold: 64})
@@ -131,6 +141,13 @@ func (s *sim) run() {
 	for range s.plan.absences {
 		i, d := s.rnd.IntN(len(s.at)), some()
 		s.after(some(), func() { s.leave(i, d) })
+	}
+	for range btoi(s.plan.reach > 0) {
+		i, d := s.rnd.IntN(len(s.at)), time.Duration(s.rnd.IntN(7))*s.plan.interval
+		s.after(some(), func() {
+			s.at[i].cut = true
+			s.after(d, func() { s.at[i].cut = false })
+		})
 	}
 	for range s.plan.pauses {
 		d := some()
@@ -252,7 +269,7 @@ func (s *sim) pause(d time.Duration) {
 // carry takes something over the channel between the sender and peer i.
 func (s *sim) carry(i int, do func()) {
 	for range 1 + btoi(s.rnd.Float64() < s.plan.dup) {
-		if s.down || s.at[i].away || s.rnd.Float64() < s.plan.loss {
+		if s.down || s.at[i].away || s.at[i].cut || s.rnd.Float64() < s.plan.loss {
 			continue
 		}
 		s.after(5*time.Millisecond+time.Duration(s.rnd.Int64N(int64(s.plan.jitter)+1)), func() {
@@ -261,6 +278,20 @@ func (s *sim) carry(i int, do func()) {
 			}
 		})
 	}
+}
+
+// encrypted carries what was encrypted under the next number: it is refused by
+// a peer that has decrypted none of so many before it.
+func (s *sim) encrypted(number uint64, i int, do func()) {
+	s.carry(i, func() {
+		n := s.at[i]
+		if s.plan.reach > 0 && number > n.heard+1+uint64(s.plan.reach) {
+			s.deaf++
+			return
+		}
+		n.heard = max(n.heard, number)
+		do()
+	})
 }
 
 func btoi(b bool) int {
@@ -275,6 +306,8 @@ func (s *sim) send(list []Outgoing[int, uint64]) {
 		if s.down {
 			s.t.Errorf("sends %d while paused", o.ID)
 		}
+		s.number++
+		s.s.Encrypted()
 		for i, n := range s.at {
 			if !o.ToAll && i != o.Peer {
 				continue
@@ -283,7 +316,7 @@ func (s *sim) send(list []Outgoing[int, uint64]) {
 				s.t.Errorf("sends %d after it was settled", o.ID)
 			}
 			s.sends[[2]uint64{o.Msg, uint64(i)}]++
-			s.carry(i, func() {
+			s.encrypted(s.number, i, func() {
 				s.result(i, o.ID, n.r.Message(s.now, o.ID, o.Msg, 10))
 			})
 		}
@@ -302,9 +335,14 @@ func (s *sim) result(i int, id MessageID, out Result[uint64]) {
 			s.t.Errorf("peer %d: %d requests for %d", i, n.requests[id], id)
 		}
 		s.carry(i, func() {
+			if !s.s.CanAnswer(i) {
+				return
+			}
 			msg, found, settled := s.s.Rtx(s.now, i, id)
 			s.settle(settled)
-			s.carry(i, func() { s.result(i, id, n.r.Reply(s.now, id, msg, 10, !found)) })
+			s.number = s.s.Count()
+			s.s.Encrypted()
+			s.encrypted(s.number, i, func() { s.result(i, id, n.r.Reply(s.now, id, msg, 10, !found)) })
 		})
 	}
 	for _, item := range out.Deliver {
@@ -340,6 +378,9 @@ func (s *sim) finish() {
 	if s.s.online > 0 && s.s.Pending() != 0 || s.left > 0 {
 		s.t.Errorf("%d pending, %d not published", s.s.Pending(), s.left)
 	}
+	if s.number != s.s.thrift.sent || s.number != s.s.thrift.sealed {
+		s.t.Errorf("%d transmissions, counted %d, encrypted %d", s.number, s.s.thrift.sent, s.s.thrift.sealed)
+	}
 	for key, n := range s.sends {
 		if n > s.plan.retries+1+s.chances {
 			s.t.Errorf("message %d sent %d times to peer %d", key[0], n, key[1])
@@ -347,6 +388,9 @@ func (s *sim) finish() {
 	}
 	if s.plan.absences > 0 || s.plan.retries < 14 {
 		return
+	}
+	if s.deaf != 0 {
+		s.t.Errorf("%d transmissions too far ahead", s.deaf)
 	}
 	if s.missing != 0 {
 		s.t.Errorf("%d acknowledgements missing", s.missing)

@@ -95,7 +95,7 @@ func newMachine(t *testing.T, f []string) machine {
 	}
 	reliable := set["unreliable"] == 0
 	if f[0] == "sender" {
-		s := NewSender[string, string](SenderConfig{Reliable: reliable, MaxRetries: set["M"], Ring: set["ring"], Window: set["window"], WindowBytes: set["bytes"], RingBytes: set["ringbytes"]})
+		s := NewSender[string, string](SenderConfig{Reliable: reliable, MaxRetries: set["M"], Ring: set["ring"], Window: set["window"], WindowBytes: set["bytes"], RingBytes: set["ringbytes"], Reach: set["reach"]})
 		s.newest = uint64(set["start"])
 		s.firstOpen, s.firstKept = s.newest+1, s.newest+1
 		return senderMachine{s}
@@ -152,6 +152,11 @@ func (m senderMachine) do(t *testing.T, now time.Time, cmd string, args []string
 			out = append(out, "lost "+p)
 		}
 		return out
+	case "epoch": // everything was encrypted before
+		for range m.thrift.sent {
+			m.Encrypted()
+		}
+		m.NewEpoch()
 	case "pause":
 		m.Pause(now)
 	case "resume":

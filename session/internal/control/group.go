@@ -193,7 +193,7 @@ func (g *group) leaves() map[name.ID]Member {
 
 // startEpoch begins to count anew.
 func (g *group) startEpoch(now time.Time) {
-	g.sent = 0
+	g.startKeys()
 	for _, m := range g.members {
 		m.received = 0
 	}

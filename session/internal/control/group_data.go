@@ -243,6 +243,7 @@ func (g *group) letterID() MessageID {
 func (g *group) sendLetter(now time.Time, l *letter, out *Output) {
 	l.attempts++
 	l.due = now.Add(g.interval)
+	g.tx.Count()
 	out.Send = append(out.Send, g.message(l.id, l.to.name, l.msg))
 }
 

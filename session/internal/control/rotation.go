@@ -39,7 +39,8 @@ type storedCommit struct {
 }
 
 func (m *Machine) startEpoch(now time.Time) {
-	m.rot.since, m.sent, m.peer.received = now, 0, 0
+	m.rot.since, m.peer.received = now, 0
+	m.startKeys()
 }
 
 func (m *Machine) rotates() bool {

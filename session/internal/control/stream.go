@@ -69,17 +69,36 @@ type stream struct {
 	tx        *arq.Sender[name.Key, AppMessage]
 	spoke     bool // something was sent to a peer since the last heartbeat
 	sent      int  // messages encrypted in this epoch
+	epoch     uint64
 }
 
+// maxAhead is how many messages of one sender in one epoch a member may miss in
+// a row: both generations of the real library, and we ourselves, then refuse
+// all that follow until the next epoch.
+const maxAhead = 1024
+
 func newStream(cfg *Config, startAtOne bool) stream {
+	reach := 0
+	if cfg.MLS != nil {
+		reach = maxAhead
+	}
 	return stream{
 		mls: cfg.MLS, reliable: cfg.Reliable,
 		receivers: arq.ReceiverConfig{
 			Reliable: cfg.Reliable, StartAtOne: startAtOne, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries,
 		},
 		tx: arq.NewSender[name.Key, AppMessage](arq.SenderConfig{
-			Reliable: cfg.Reliable, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries,
+			Reliable: cfg.Reliable, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries, Reach: reach,
 		}),
+	}
+}
+
+// startKeys begins to count anew what is sent with the keys of one epoch.
+func (s *stream) startKeys() {
+	s.sent = 0
+	if epoch := s.Epoch(); epoch != s.epoch {
+		s.epoch = epoch
+		s.tx.NewEpoch()
 	}
 }
 
@@ -90,7 +109,11 @@ func (s *stream) newPeer(n name.Name) peer {
 // Seal encrypts the payload of an [Outbound] whose Encrypt is set; aad is the
 // authenticated data of the header that will be sent.
 func (s *stream) Seal(payload, aad []byte) ([]byte, error) {
-	return s.mls.Encrypt(payload, aad)
+	sealed, err := s.mls.Encrypt(payload, aad)
+	if err == nil {
+		s.tx.Encrypted()
+	}
+	return sealed, err
 }
 
 // Epoch is the MLS epoch; 0 without MLS.
@@ -208,6 +231,10 @@ func (s *stream) resupply(now time.Time, p *peer, in *Inbound, out *Output) (set
 		out.Dropped = "retransmission request outside the sequence"
 		return nil
 	}
+	if !s.tx.CanAnswer(p.name.Key()) {
+		out.Dropped = "retransmission would put others out of reach"
+		return nil
+	}
 	msg, found, settled := s.tx.Rtx(now, p.name.Key(), arq.MessageID(in.ID))
 	reply := Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_RTX_REPLY, ID: in.ID, To: p.name,
@@ -217,6 +244,7 @@ func (s *stream) resupply(now time.Time, p *peer, in *Inbound, out *Output) (set
 		reply.App, reply.Metadata = msg, msg.Metadata
 	}
 	s.sent++
+	s.tx.Count()
 	s.spoke = true
 	out.Send = append(out.Send, reply)
 	return settled

@@ -1,0 +1,132 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/slimbridge/slimbridge/integration/testnet"
+	"github.com/slimbridge/slimbridge/session"
+	"github.com/slimbridge/slimbridge/slimnode/name"
+	"github.com/slimbridge/slimbridge/slimnode/wire"
+)
+
+// A member takes no message more than 1024 generations beyond the last one it
+// decrypted, and every retransmission is a generation. So what is retransmitted
+// to a peer that cannot be reached must not make deaf, neither it nor others.
+
+// unreachable loses, while it is true, what goes to a peer and, if mute, what
+// comes from it. A group's messages reach it nevertheless, but nobody knows.
+func unreachable(nw *testnet.Network, peer name.Name, mute bool) *atomic.Bool {
+	gone := new(atomic.Bool)
+	nw.Tap(func(f *wire.Frame) []*wire.Frame {
+		h := f.Header()
+		if gone.Load() && (h.Destination.Key() == peer.Key() || mute && h.Source.Key() == peer.Key()) {
+			return nil
+		}
+		return testnet.Pass(f)
+	})
+	return gone
+}
+
+type publisher interface {
+	Publish(ctx context.Context, m session.Message) (*session.Receipt, error)
+}
+
+type receiver interface {
+	Receive(ctx context.Context) (session.Message, error)
+}
+
+// stream publishes n messages as fast as it may, in the background.
+func stream(t *testing.T, from publisher, n int) (receipts <-chan *session.Receipt) {
+	out := make(chan *session.Receipt, n)
+	go func() {
+		defer close(out)
+		for i := range n {
+			r, err := from.Publish(t.Context(), session.Message{Payload: fmt.Append(nil, i)})
+			if err != nil {
+				t.Errorf("publish %d: %v", i, err)
+				return
+			}
+			out <- r
+		}
+	}()
+	return out
+}
+
+// hear receives n messages in order.
+func hear(t *testing.T, at receiver, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i := range n {
+		m, err := at.Receive(ctx)
+		if err != nil || string(m.Payload) != fmt.Sprint(i) {
+			t.Fatalf("message %d: %q, %v", i, m.Payload, err)
+		}
+	}
+}
+
+func TestPeerReachableAgain(t *testing.T) {
+	for _, responds := range []bool{false, true} {
+		for _, tc := range []struct {
+			outage  time.Duration
+			retries int
+		}{{3 * time.Second, 0}, {4500 * time.Millisecond, 5}, {6 * time.Second, 0}, {8 * time.Second, 0}} {
+			t.Run(fmt.Sprintf("responder=%v/%v/%d", responds, tc.outage, tc.retries), func(t *testing.T) {
+				bubble(t, func(t *testing.T, nw *testnet.Network) {
+					from, to := pairUp(t, nw, session.Options{MaxRetries: tc.retries}, session.ListenOptions{})
+					if responds {
+						from, to = to, from
+					}
+					send(t, from, "first")
+					expect(t, to, "first")
+					time.Sleep(time.Second) // acknowledged
+					gone := unreachable(nw, to.Local(), false)
+					gone.Store(true)
+					receipts := stream(t, from, 600)
+					time.Sleep(tc.outage)
+					gone.Store(false)
+					hear(t, to, 600)
+					for r := range receipts {
+						if err := r.Wait(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestMemberDeadOthersHear(t *testing.T) {
+	for _, speaker := range []int{0, 1} {
+		for _, retries := range []int{0, 5} {
+			t.Run(fmt.Sprintf("speaker %d/%d", speaker, retries), func(t *testing.T) {
+				bubble(t, func(t *testing.T, nw *testnet.Network) {
+					h := newHall(t, nw, 3, session.GroupOptions{MaxRetries: retries})
+					h.talk()
+					time.Sleep(time.Second) // acknowledged
+					dead := h.groups[3]
+					unreachable(nw, dead.Local(), true).Store(true)
+					h.out(dead)
+					from := h.groups[speaker]
+					receipts := stream(t, from, 1000)
+					for _, g := range h.groups {
+						if g != from {
+							hear(t, g, 1000)
+						}
+					}
+					for r := range receipts {
+						<-r.Done()
+					}
+					time.Sleep(time.Minute) // all know that it is gone
+					h.talk()
+					h.talk()
+				})
+			})
+		}
+	}
+}
