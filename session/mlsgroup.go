@@ -45,11 +45,16 @@ func newMLSGroup(p identity.Provider, v identity.Verifier, moderator string, now
 	return g, g.mint(now)
 }
 
-// mint renews the token that goes into our next leaf.
+// mint renews the token that goes into our next leaf. Its age counts from when
+// it was issued: a provider may hand out one that it has had for a while.
 func (g *mlsGroup) mint(now time.Time) error {
 	token, err := g.provider.Token(now)
 	if err == nil {
 		g.cfg.Credential, g.minted = []byte(token), now
+		own, unknown := g.verifier.VerifyAdmitted(token)
+		if unknown == nil && !own.IssuedAt.IsZero() && own.IssuedAt.Before(now.Truncate(time.Second)) {
+			g.minted = own.IssuedAt
+		}
 	}
 	return err
 }
