@@ -11,6 +11,7 @@ import (
 	"github.com/slimbridge/slimbridge/session"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 	"github.com/slimbridge/slimbridge/slimnode/wire"
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
 
 // A member takes no message more than 1024 generations beyond the last one it
@@ -128,5 +129,65 @@ func TestMemberDeadOthersHear(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Who is deaf to somebody in spite of all gets new keys. Without
+// acknowledgements a sender cannot spare any.
+func TestDeafGetNewKeys(t *testing.T) {
+	lost := func(t *testing.T, nw *testnet.Network, from publisher) {
+		t.Helper()
+		nw.Tap(func(f *wire.Frame) []*wire.Frame {
+			if testnet.Type(f) == pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG {
+				return nil
+			}
+			return testnet.Pass(f)
+		})
+		for r := range stream(t, from, 1100) {
+			<-r.Done()
+		}
+		time.Sleep(time.Second) // all are lost
+		nw.Tap(nil)
+	}
+	for _, responds := range []bool{false, true} {
+		t.Run(fmt.Sprintf("responder=%v", responds), func(t *testing.T) {
+			bubble(t, func(t *testing.T, nw *testnet.Network) {
+				from, to := pairUp(t, nw, session.Options{Delivery: session.Unreliable}, session.ListenOptions{})
+				if responds {
+					from, to = to, from
+				}
+				lost(t, nw, from)
+				send(t, from, "not understood")
+				time.Sleep(3 * time.Second)
+				send(t, from, "understood")
+				expect(t, to, "understood")
+				before := to.Epoch()
+				lost(t, nw, from)
+				send(t, from, "not understood")
+				time.Sleep(3 * time.Second)
+				if to.Epoch() != before {
+					t.Error("new keys again after a few seconds")
+				}
+				time.Sleep(5 * time.Minute)
+				send(t, from, "again understood")
+				expect(t, to, "again understood")
+			})
+		})
+	}
+	for _, speaker := range []int{0, 1} {
+		t.Run(fmt.Sprint("group speaker ", speaker), func(t *testing.T) {
+			bubble(t, func(t *testing.T, nw *testnet.Network) {
+				h := newHall(t, nw, 3, session.GroupOptions{Delivery: session.Unreliable})
+				h.talk()
+				from := h.groups[speaker]
+				lost(t, nw, from)
+				if _, err := from.Publish(t.Context(), session.Message{Payload: []byte("not understood")}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				h.agree()
+				h.talk()
+			})
+		})
 	}
 }

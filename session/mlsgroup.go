@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/identity"
@@ -204,6 +205,9 @@ func (g *mlsGroup) Decrypt(message []byte) (control.Plain, error) {
 		return control.Plain{}, errNoGroup
 	}
 	m, err := g.group.Unprotect(message)
+	if errors.Is(err, mls.ErrTooFar) {
+		err = fmt.Errorf("%w: %w", control.ErrTooFarAhead, err)
+	}
 	if err != nil {
 		return control.Plain{}, err
 	}

@@ -134,12 +134,17 @@ func (mo *Moderator) catchUp(now time.Time, m *member, epoch uint64, out *Output
 	}
 }
 
-// rotationDue is when our leaf is to be renewed.
+// rotationDue is when our leaf is to be renewed, by age or for the deaf.
 func (mo *Moderator) rotationDue() time.Time {
-	if mo.mls == nil || mo.cfg.RotateAfter == 0 || mo.state != open || len(mo.members) == 0 || mo.task != nil {
+	if mo.mls == nil || mo.state != open || len(mo.members) == 0 || mo.task != nil {
 		return time.Time{}
 	}
-	return mo.rotated.Add(mo.cfg.RotateAfter)
+	var next earliest
+	next.add(mo.mendDue())
+	if mo.cfg.RotateAfter > 0 {
+		next.add(mo.rotated.Add(mo.cfg.RotateAfter))
+	}
+	return next.at
 }
 
 func (mo *Moderator) rotates(now time.Time) bool {
@@ -148,7 +153,7 @@ func (mo *Moderator) rotates(now time.Time) bool {
 	}
 	many := mo.cfg.RotateMessages > 0 && mo.busiest() >= mo.cfg.RotateMessages
 	old := mo.cfg.RotateAfter > 0 && !now.Before(mo.rotated.Add(mo.cfg.RotateAfter))
-	return many || old
+	return many || old || due(now, mo.mendDue())
 }
 
 // rotate renews our leaf and with it the keys of the group, as a
@@ -156,6 +161,9 @@ func (mo *Moderator) rotates(now time.Time) bool {
 // apply.
 func (mo *Moderator) rotate(now time.Time, out *Output) error {
 	mo.rotated = now // also after a failure: do not try at every step
+	if mo.deaf {
+		mo.mended = now
+	}
 	from := mo.mls.Epoch()
 	own := mo.leaves()[mo.cfg.Local.ID]
 	err := mo.replaceable(now, own, nil)

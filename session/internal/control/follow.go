@@ -243,7 +243,8 @@ func (p *Participant) heartbeat(now time.Time, m *member, in *Inbound, out *Outp
 }
 
 // rejoinDue is when to ask to be let in anew: a heartbeat after we learned that
-// we miss a commit, or when the token in our leaf grows old.
+// we miss a commit, when the token in our leaf grows old, or when we are deaf to
+// a member.
 func (p *Participant) rejoinDue() time.Time {
 	if p.mls == nil || p.rejoin.active() || p.state != open || p.status != nil {
 		return time.Time{}
@@ -258,6 +259,9 @@ func (p *Participant) rejoinDue() time.Time {
 			at = again
 		}
 		next.add(at)
+	}
+	if p.moderator.online {
+		next.add(p.mendDue())
 	}
 	return next.at
 }
@@ -281,7 +285,7 @@ func (p *Participant) retryLater(now time.Time) {
 }
 
 func (p *Participant) askRejoin(now time.Time, out *Output) {
-	p.asked = now
+	p.asked, p.mended = now, now
 	kp, err := p.mls.KeyPackage(now)
 	if err != nil {
 		out.Dropped = "rejoin impossible: " + err.Error()

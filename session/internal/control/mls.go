@@ -2,6 +2,7 @@ package control
 
 import (
 	"crypto/sha256"
+	"errors"
 	"time"
 )
 
@@ -77,6 +78,11 @@ type Plain struct {
 	Subject      string // of the sending leaf
 	Epoch        uint64
 }
+
+// ErrTooFarAhead is in what [MLS.Decrypt] returns for a message that is too
+// many messages ahead of the last one decrypted of its sender: so will be all
+// that the sender encrypts in this epoch.
+var ErrTooFarAhead = errors.New("too many messages of the sender were missed")
 
 // NotYetError is returned by [MLS.Commit] for a key package that is only valid
 // from a moment on, because the clock of its maker is ahead of ours.

@@ -49,10 +49,14 @@ func (m *Machine) rotates() bool {
 }
 
 func (m *Machine) rotationDue() time.Time {
-	if !m.rotates() || m.cfg.RotateAfter == 0 {
-		return time.Time{}
+	var next earliest
+	if m.rotates() || m.mayRejoin() {
+		next.add(m.mendDue())
 	}
-	return m.rot.since.Add(m.cfg.RotateAfter)
+	if m.rotates() && m.cfg.RotateAfter > 0 {
+		next.add(m.rot.since.Add(m.cfg.RotateAfter))
+	}
+	return next.at
 }
 
 func (m *Machine) maybeRotate(now time.Time, out *Output) {
@@ -61,7 +65,7 @@ func (m *Machine) maybeRotate(now time.Time, out *Output) {
 	}
 	many := m.cfg.RotateMessages > 0 && max(m.sent, m.peer.received) >= m.cfg.RotateMessages
 	old := m.cfg.RotateAfter > 0 && !now.Before(m.rot.since.Add(m.cfg.RotateAfter))
-	if many || old {
+	if many || old || due(now, m.mendDue()) {
 		m.rotate(now, out)
 	}
 }
@@ -69,6 +73,9 @@ func (m *Machine) maybeRotate(now time.Time, out *Output) {
 func (m *Machine) rotate(now time.Time, out *Output) {
 	from := m.cfg.MLS.Epoch()
 	commit, _, err := m.cfg.MLS.Commit(Change{Refresh: true}, now)
+	if m.deaf {
+		m.mended = now
+	}
 	m.startEpoch(now) // also after a failure: do not try at every step
 	if err != nil {
 		m.drop(out, "key rotation failed: "+err.Error())
@@ -118,6 +125,9 @@ func (m *Machine) onRotationTimer(now time.Time, out *Output) {
 	}
 	if m.state != ended && m.repeat(now, m.rot.rejoin, out) {
 		m.rot.rejoin = nil
+	}
+	if m.mayRejoin() && due(now, m.mendDue()) {
+		m.askRejoin(now, out)
 	}
 }
 
@@ -205,9 +215,18 @@ func (m *Machine) enteredEpoch(now time.Time) {
 // overtaken its commit; at the second we ask to be let in anew.
 func (m *Machine) fellBehind(now time.Time, out *Output) {
 	m.rot.behind++
-	if m.rot.behind < 2 || m.rot.rejoin.active() || m.state != open {
-		return
+	if m.rot.behind >= 2 && m.mayRejoin() {
+		m.askRejoin(now, out)
 	}
+}
+
+// mayRejoin reports whether we can ask to be let in anew.
+func (m *Machine) mayRejoin() bool {
+	return m.cfg.Role == Responder && m.cfg.MLS != nil && m.state == open && !m.rot.rejoin.active()
+}
+
+func (m *Machine) askRejoin(now time.Time, out *Output) {
+	m.mended = now
 	kp, err := m.cfg.MLS.KeyPackage(now)
 	if err != nil {
 		m.drop(out, "rejoin impossible: "+err.Error())

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"strings"
 	"time"
@@ -70,6 +71,21 @@ type stream struct {
 	spoke     bool // something was sent to a peer since the last heartbeat
 	sent      int  // messages encrypted in this epoch
 	epoch     uint64
+	// deaf: somebody's messages will not be understood in this epoch. mended is
+	// when a new epoch was last asked for or made because of that.
+	deaf   bool
+	mended time.Time
+}
+
+// mendPause is the least time between two new epochs for the deaf.
+const mendPause = 5 * time.Minute
+
+// mendDue is when the deaf need a new epoch, zero if nobody is.
+func (s *stream) mendDue() time.Time {
+	if !s.deaf {
+		return time.Time{}
+	}
+	return s.mended.Add(mendPause)
 }
 
 // maxAhead is how many messages of one sender in one epoch a member may miss in
@@ -97,7 +113,7 @@ func newStream(cfg *Config, startAtOne bool) stream {
 func (s *stream) startKeys() {
 	s.sent = 0
 	if epoch := s.Epoch(); epoch != s.epoch {
-		s.epoch = epoch
+		s.epoch, s.deaf = epoch, false
 		s.tx.NewEpoch()
 	}
 }
@@ -145,6 +161,7 @@ func (s *stream) decrypt(p *peer, in *Inbound, out *Output) (d delivered, epoch 
 	plain, err := s.mls.Decrypt(app.GetBlob())
 	switch {
 	case err != nil:
+		s.deaf = s.deaf || errors.Is(err, ErrTooFarAhead)
 		out.Dropped = "message does not decrypt: " + err.Error()
 		return d, 0, false
 	case !bytes.Equal(plain.AAD, in.AAD):
