@@ -49,8 +49,11 @@ type group struct {
 	byName  map[name.Key]*member
 	gone    []*member // members that left lately, oldest first
 	letters []*letter
-	owing   int  // members that are owing
-	parked  bool // messages wait for somebody, or for the link
+	owing   int // members that are owing
+	// arriving is the newcomer that was welcomed, but of which nothing was told
+	// yet, on the moderator.
+	arriving *member
+	parked   bool // messages wait for somebody, or for the link
 	// tree is what leaves returns, nil after the group changed.
 	tree map[name.ID]Member
 

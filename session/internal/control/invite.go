@@ -136,6 +136,7 @@ func (mo *Moderator) admit(now time.Time, t *task, in *Inbound, out *Output) {
 	}
 	t.who.settings(reply.GetParticipant())
 	mo.add(t.who)
+	mo.arriving = t.who
 	t.stage = atWelcome
 	added := t.who.participant()
 	added.Status = pb.ParticipantState_ONLINE
@@ -205,7 +206,7 @@ func (mo *Moderator) welcomed(now time.Time, t *task, out *Output) {
 	if !t.ask.active() {
 		return
 	}
-	t.ask, t.who.welcomed = nil, true
-	out.Members = append(out.Members, MemberChange{Name: t.who.name, Subject: t.who.subject, What: Joined})
+	t.ask = nil
+	mo.arrived(t.who, out)
 	mo.setOnline(now, t.who, out)
 }

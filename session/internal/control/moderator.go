@@ -25,7 +25,7 @@ type Moderator struct {
 
 // moderated is what the moderator keeps of a member.
 type moderated struct {
-	welcomed bool // it acknowledged its welcome
+	welcomed bool // it acknowledged its welcome, or was heard
 	departed bool // it said that it leaves, its removal is to come
 	seen     uint32
 	// led is when it was sent missed changes last.

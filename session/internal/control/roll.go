@@ -19,9 +19,13 @@ func (g *group) setOnline(now time.Time, m *member, out *Output) {
 	if g.linkDown.IsZero() {
 		m.rx.Resume(now)
 	}
+	g.arrived(m, out)
 	out.Members = append(out.Members, MemberChange{Name: m.name, Subject: m.subject, What: Online})
 	if !m.receives {
 		return
+	}
+	if g.cfg.Role == Initiator { // the others leave it to the member itself
+		g.deaf = g.deaf || g.tx.Deaf(m.name.Key())
 	}
 	for _, o := range g.tx.Online(now, m.name.Key()) {
 		g.transmit(o, out)
@@ -29,6 +33,16 @@ func (g *group) setOnline(now time.Time, m *member, out *Output) {
 			out.Settled = append(out.Settled, Settled{ID: o.ID, Acknowledged: true})
 		}
 	}
+}
+
+// arrived tells of a newcomer, once, before anything else is told of it. It is
+// in when it acknowledges its welcome or is heard.
+func (g *group) arrived(m *member, out *Output) {
+	if m != g.arriving {
+		return
+	}
+	g.arriving, m.welcomed = nil, true
+	out.Members = append(out.Members, MemberChange{Name: m.name, Subject: m.subject, What: Joined})
 }
 
 // setOffline takes m off all lists of those who are to answer. It stays on the

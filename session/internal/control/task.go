@@ -122,7 +122,7 @@ func (mo *Moderator) begin(now time.Time, t *task, out *Output) error {
 // its half-open session; if it is in the group already it is taken out again,
 // so that the group is what the application was told.
 func (mo *Moderator) finish(t *task, out *Output) {
-	mo.task = nil
+	mo.task, mo.arriving = nil, nil
 	if t.op != nil {
 		out.Done = append(out.Done, Done{Op: *t.op, Err: t.err})
 	}
@@ -172,7 +172,7 @@ func (mo *Moderator) cancelTasks(now time.Time, out *Output) {
 			mo.tellToLeave(t.who, out)
 		}
 	}
-	mo.task, mo.queue, mo.update = nil, nil, nil
+	mo.task, mo.queue, mo.update, mo.arriving = nil, nil, nil, nil
 	for _, t := range all {
 		if t.op != nil {
 			out.Done = append(out.Done, Done{Op: *t.op, Err: ErrEnded})
