@@ -143,6 +143,9 @@ func (w *world) talk(s *session) {
 	count := 1
 	if w.r.IntN(6) == 0 {
 		count = 2 + w.r.IntN(12)
+		if w.bulk {
+			count = 200
+		}
 	}
 	for range count {
 		if s.live() {

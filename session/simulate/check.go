@@ -134,6 +134,7 @@ func (s *session) seenBy(x *session) bool { return listed(x.core.Roster(), s.app
 
 // check looks at the rest of a step.
 func (s *session) check(out control.Output) {
+	s.hear(out)
 	for _, st := range out.Settled {
 		s.checkSettled(st)
 	}
@@ -218,8 +219,12 @@ func (s *session) checkEnded(out control.Output) {
 	}
 }
 
-// checkOutbound: who acknowledges a change of the group has made it.
+// checkOutbound: requests have new ids, and who acknowledges a change of the
+// group has made it.
 func (s *session) checkOutbound(o control.Outbound) {
+	if s.repeats(o) {
+		s.w.failf("%v repeats a request under its old id %d", s, o.ID)
+	}
 	key := orderKey{s.talk, o.ID}
 	switch {
 	case s.mls == nil:

@@ -56,6 +56,7 @@ type climate struct {
 	slow      int           // late
 	stray     int           // data late by up to 40 s
 	lag       time.Duration // how slow the slow ones are at most
+	bulk      bool          // many messages at a time, so that windows and rings are full
 	quiet     bool          // pauses may last more than an hour, and tokens grow old
 	inOrder   bool
 	mutes     int // weight of apps that are unheard or deaf for a while
@@ -98,6 +99,7 @@ func newClimate(r *rand.Rand) climate {
 	}
 	c.inOrder = r.IntN(3) == 0 || !c.mls
 	c.quiet, c.lag = r.IntN(20) == 0, 300*time.Millisecond
+	c.bulk = r.IntN(40) == 0
 	if c.inOrder && r.IntN(4) == 0 {
 		c.lag = 3 * time.Second // answers may be slower than repetitions
 	}

@@ -156,5 +156,9 @@ const (
 	typeGroupClose       = pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_CLOSE
 	typeGroupUpdate      = pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_UPDATE
 	typeGroupAck         = pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_ACK
+	typeGroupNack        = pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_NACK
+	typeJoinReply        = pb.SessionMessageType_SESSION_MESSAGE_TYPE_JOIN_REPLY
+	typeLeaveReply       = pb.SessionMessageType_SESSION_MESSAGE_TYPE_LEAVE_REPLY
+	typeRejoinReply      = pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REPLY
 	typeHeartbeat        = pb.SessionMessageType_SESSION_MESSAGE_TYPE_HEARTBEAT
 )

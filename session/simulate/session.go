@@ -23,6 +23,8 @@ type session struct {
 	mls  *witness // nil without MLS
 	due  time.Time
 
+	known      presence
+	said       said
 	outbox     []control.Outbound // waits for the link
 	subscribed bool               // to the channel
 	opened     bool
@@ -74,7 +76,7 @@ func (a *app) begin(t *conversation, role control.Role, peer name.Name) *session
 	w := a.w
 	s := &session{
 		w: w, app: a, talk: t, uid: len(w.sessions) + 1, began: w.now, turned: w.now,
-		published: map[uint32]*message{}, ops: map[control.Op]bool{}, readers: map[*session]*reading{}, latest: map[name.Key]*session{},
+		published: map[uint32]*message{}, ops: map[control.Op]bool{}, readers: map[*session]*reading{}, latest: map[name.Key]*session{}, said: said{},
 	}
 	s.cfg = control.Config{
 		Role: role, Local: a.full, Peer: peer, Channel: t.channel, Control: t.control, SessionID: t.id,
