@@ -3,12 +3,15 @@ package session_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slimbridge/slimbridge/integration/testnet"
 	"github.com/slimbridge/slimbridge/session"
+	"github.com/slimbridge/slimbridge/slimnode"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 	"github.com/slimbridge/slimbridge/slimnode/wire"
 	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
@@ -190,4 +193,69 @@ func TestDeafGetNewKeys(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A member that comes back deaf gets new keys from the moderator, even if it does
+// not ask for any: the real library does not.
+func TestMemberBackDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var dead name.Key
+		var link slimnode.ConnID
+		var gone bool
+		nw := testnet.New(t, testnet.Options{Node: func(c *slimnode.Config) {
+			c.Tap = func(from, to slimnode.ConnID, f *wire.Frame) []*wire.Frame {
+				mu.Lock()
+				defer mu.Unlock()
+				if f.Header().Source.Key() == dead {
+					link = from
+				}
+				if gone && (from == link || to == link) || testnet.Type(f) == pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REQUEST {
+					return []*wire.Frame{}
+				}
+				return nil
+			}
+		}})
+		vanish := func(yes bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			gone = yes
+		}
+		h := newHall(t, nw, 2, session.GroupOptions{})
+		member := h.groups[2]
+		mu.Lock()
+		dead = member.Local().Key()
+		mu.Unlock()
+		h.talk()
+		time.Sleep(time.Second) // acknowledged, and the link is known
+		vanish(true)
+		h.out(member)
+		receipts := stream(t, h.groups[0], 1200)
+		hear(t, h.groups[1], 1200)
+		for r := range receipts {
+			<-r.Done()
+		}
+		vanish(false)
+		time.Sleep(time.Minute)
+		if _, err := h.groups[0].Publish(t.Context(), session.Message{Payload: []byte("back?")}); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range h.groups[1:] {
+			if m, err := g.Receive(t.Context()); err != nil || string(m.Payload) != "back?" {
+				t.Fatalf("%q, %v", m.Payload, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		m, err := member.Receive(ctx)
+		for isCode(err, session.CodeMessagesLost) || err == nil && string(m.Payload) != "back?" { // what is kept
+			m, err = member.Receive(ctx)
+		}
+		if err != nil || string(m.Payload) != "back?" {
+			t.Fatalf("%q, %v", m.Payload, err)
+		}
+		h.groups = append(h.groups, member)
+		h.agree()
+		h.talk()
+	})
 }

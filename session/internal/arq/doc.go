@@ -8,6 +8,8 @@
 // the clock: time is an argument, outputs are return values, messages are an
 // opaque T that is kept in plain form and encoded anew for every transmission.
 // Ids from 2^31 up (publish_to) are outside the sequence and never come here.
+// Of encryption it knows one thing: how many transmissions in a row a peer may
+// miss (reach.go).
 //
 //	s := arq.NewSender[Peer, Message](arq.SenderConfig{Reliable: true, Interval: time.Second, MaxRetries: 10})
 //	transmit(s.Online(now, bob))

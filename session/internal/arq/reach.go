@@ -68,6 +68,13 @@ func (s *Sender[P, T]) CanAnswer(p P) bool {
 	return pr == nil || s.mayAll() || s.maySome(pr)
 }
 
+// Deaf reports whether p has missed so much that it takes nothing more before the
+// next epoch, as far as is known.
+func (s *Sender[P, T]) Deaf(p P) bool {
+	pr := s.byID[p]
+	return pr != nil && s.thrift.budget > 0 && s.thrift.sent-pr.heard > uint64(s.cfg.Reach)
+}
+
 // Encrypted says that one more transmission has been encrypted, in the order in
 // which they were counted. Some may have been left out.
 func (s *Sender[P, T]) Encrypted() { s.thrift.sealed = min(s.thrift.sealed+1, s.thrift.sent) }

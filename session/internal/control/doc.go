@@ -64,7 +64,8 @@
 // Members see each other by heartbeats and by what they say. Offline means: on
 // no list of those who must answer; it stays a member. A member that missed
 // commits is sent them again when its heartbeat shows the old epoch, or asks to
-// be let in anew; so does one whose token grows old. When the last participant
+// be let in anew; so does one whose token grows old, and one that missed so many
+// messages of somebody that it cannot decrypt more in this epoch. When the last participant
 // is gone the channel stays open (upstream closes it).
 //
 // # Where upstream wedges

@@ -22,6 +22,7 @@ func (m *Machine) alive(now time.Time, out *Output) {
 func (m *Machine) peerOnline(now time.Time, out *Output) {
 	m.peer.online = true
 	m.peer.missed = 0
+	m.deaf = m.deaf || m.tx.Deaf(m.peer.name.Key())
 	for _, o := range m.tx.Online(now, m.peer.name.Key()) {
 		m.transmit(o.ID, o.Msg, out)
 		if !m.cfg.Reliable {

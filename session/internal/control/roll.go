@@ -24,6 +24,9 @@ func (g *group) setOnline(now time.Time, m *member, out *Output) {
 	if !m.receives {
 		return
 	}
+	if g.cfg.Role == Initiator { // the others leave it to the member itself
+		g.deaf = g.deaf || g.tx.Deaf(m.name.Key())
+	}
 	for _, o := range g.tx.Online(now, m.name.Key()) {
 		g.transmit(o, out)
 		if !g.reliable {
