@@ -20,6 +20,7 @@ func FuzzSender(f *testing.F) {
 		c := SenderConfig{
 			Reliable: in[0]&0x80 == 0, Interval: time.Second, MaxRetries: int(in[0] & 3),
 			Ring: 4 + 8*int(in[0]>>2&3), Window: 3 + 8*int(in[0]>>4&1), RingBytes: 400, WindowBytes: 300,
+			Reach: 20 * int(in[0]>>5&1),
 		}
 		s, now := NewSender[byte, []byte](c), epoch
 		if in[0]&0x40 != 0 {
@@ -38,7 +39,7 @@ func FuzzSender(f *testing.F) {
 		for in = in[1:]; len(in) >= 2; in = in[2:] {
 			a := in[1]
 			id := idAt(s.newest - uint64(a>>2))
-			switch in[0] % 13 {
+			switch in[0] % 14 {
 			case 0, 1, 2:
 				if s.CanPublish(int(a)) || a%16 == 15 { // sometimes against the rule
 					s.Publish(now, []byte{a}, int(a))
@@ -48,8 +49,11 @@ func FuzzSender(f *testing.F) {
 			case 4:
 				count(s.Ack(a&3, id))
 			case 5:
-				_, _, list := s.Rtx(now, a&3, id)
-				count(list)
+				if s.CanAnswer(a & 3) {
+					s.Count()
+					_, _, list := s.Rtx(now, a&3, id)
+					count(list)
+				}
 			case 6:
 				count(s.Offline(a & 3))
 			case 7:
@@ -70,6 +74,13 @@ func FuzzSender(f *testing.F) {
 			case 11:
 				if a%8 == 7 {
 					count(s.Fail())
+				}
+			case 13:
+				for range a & 31 {
+					s.Encrypted()
+				}
+				if a > 200 {
+					s.NewEpoch()
 				}
 			case 12:
 				count(s.Ack(a, MessageID(a)<<24|MessageID(a)))
