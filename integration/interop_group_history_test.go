@@ -61,7 +61,7 @@ type history struct {
 	r        *rand.Rand
 	outside  []guest
 	outdated map[*seat]bool     // paused, and the epoch is another since
-	known    map[*seat][]string // members when a real one paused
+	known    map[*seat][]string // members since a real one paused
 	// ghosts are members that left while a real one was away. It does not learn
 	// that they are gone; when they are invited again and count their messages
 	// from one, it takes them for old and drops them.
@@ -142,6 +142,9 @@ func (h *history) dispensable(s *seat) bool {
 func (h *history) comes(g guest) string {
 	s := h.invite(g)
 	h.outside = slices.DeleteFunc(h.outside, func(o guest) bool { return o == g })
+	for o := range h.known { // its pause may not be over yet
+		h.known[o] = append(h.known[o], g.path())
+	}
 	h.newEpoch()
 	return s.String()
 }
@@ -159,7 +162,6 @@ func (h *history) gone(s *seat) {
 
 func (h *history) goes(s *seat) {
 	h.pause(s)
-	h.known[s] = nil
 	if s.kind() != ours {
 		if h.ghosts[s] == nil {
 			h.ghosts[s] = map[string]bool{}
@@ -176,6 +178,7 @@ func (h *history) returns(s *seat) {
 		h.newEpoch()
 	}
 	delete(h.outdated, s)
+	delete(h.known, s)
 }
 
 func (h *history) newEpoch() {
