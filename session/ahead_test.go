@@ -135,6 +135,36 @@ func TestMemberDeadOthersHear(t *testing.T) {
 	}
 }
 
+// Several members that come back at once need more than can be sent again for the
+// sake of another that has everything: then new keys help.
+func TestMembersReachableAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		h := newHall(t, nw, 6, session.GroupOptions{})
+		h.talk()
+		time.Sleep(time.Second) // acknowledged
+		nw.Tap(func(f *wire.Frame) []*wire.Frame {
+			for _, g := range h.groups[2:] {
+				if f.Header().Destination.Key() == g.Local().Key() || f.Header().Source.Key() == g.Local().Key() {
+					return nil
+				}
+			}
+			return testnet.Pass(f)
+		})
+		receipts := stream(t, h.groups[0], 256)
+		time.Sleep(7500 * time.Millisecond)
+		nw.Tap(nil)
+		for r := range receipts {
+			if err := r.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, g := range h.groups[1:] {
+			hear(t, g, 256)
+		}
+		h.talk()
+	})
+}
+
 // Who is deaf to somebody in spite of all gets new keys. Without
 // acknowledgements a sender cannot spare any.
 func TestDeafGetNewKeys(t *testing.T) {

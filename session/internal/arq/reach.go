@@ -18,7 +18,7 @@ import (
 //	below the budget        everything
 //	below its reach         to each peer the oldest message that it owes; and two
 //	                        that were withheld for each it acknowledges;
-//	                        the second half is for the peer itself
+//	                        the second half is for the peer itself, if it owes any
 //	above                   nothing
 //
 // The budget is 3/4 of Reach - Window. The reach of a peer is Reach, less what
@@ -35,7 +35,9 @@ type thrift struct {
 	// sealed: the transmissions up to here have been encrypted, maybe more.
 	sealed uint64
 	start  uint64 // sealed at the start of the epoch
-	held   int    // entries of all entry.held together
+	// starved: somebody could be sent nothing, for the sake of others.
+	starved bool
+	held    int // entries of all entry.held together
 	// all and some: below these numbers everything may be sent again, or some of
 	// it; of the call under way. Zero: not found yet. For the peer that sets some,
 	// someFor counts instead.
@@ -65,7 +67,7 @@ func (s *Sender[P, T]) Count() uint64 {
 func (s *Sender[P, T]) CanAnswer(p P) bool {
 	pr := s.byID[p]
 	s.thrift.all, s.thrift.some = 0, 0
-	return pr == nil || s.mayAll() || s.maySome(pr)
+	return pr == nil || s.mayAll() || !s.starves(pr)
 }
 
 // Deaf reports whether p has missed so much that it takes nothing more before the
@@ -131,6 +133,19 @@ func (s *Sender[P, T]) maySome(p *peer[P]) bool {
 	return th.sent < min(limit, p.reach)
 }
 
+// starves reports, and notes, that p may be sent nothing.
+func (s *Sender[P, T]) starves(p *peer[P]) bool {
+	if s.maySome(p) {
+		return false
+	}
+	s.thrift.starved = true
+	return true
+}
+
+// Starved reports whether somebody could be sent nothing again at the last Tick
+// or since. With a new epoch it can.
+func (s *Sender[P, T]) Starved() bool { return s.thrift.starved }
+
 // findReach finds the limits of all peers, and the least for others.
 func (s *Sender[P, T]) findReach() {
 	th := &s.thrift
@@ -140,9 +155,11 @@ func (s *Sender[P, T]) findReach() {
 		if th.budget == 0 || !s.spared(p) {
 			continue
 		}
-		window := uint64(s.cfg.Window)
-		p.reach = p.heard + uint64(s.cfg.Reach) - window + min(s.owed(p), window)
-		p.half = (p.heard + th.budget + p.reach) / 2
+		window, owed := uint64(s.cfg.Window), s.owed(p)
+		p.reach = p.heard + uint64(s.cfg.Reach) - window + min(owed, window)
+		if p.half = p.reach; owed > 0 {
+			p.half = (p.heard + th.budget + p.reach) / 2
+		}
 		if p.half < th.some {
 			th.some, th.someFor = p.half, th.some
 		} else {
@@ -164,7 +181,7 @@ func (s *Sender[P, T]) owed(p *peer[P]) (n uint64) {
 // sendAgain sends e to p, or notes that it was withheld.
 func (s *Sender[P, T]) sendAgain(out []Outgoing[P, T], p *peer[P], e *entry[P, T], now time.Time) []Outgoing[P, T] {
 	s.unhold(p, e)
-	if !s.mayAll() && (!s.maySome(p) || !s.isOldest(p, e)) {
+	if !s.mayAll() && (s.starves(p) || !s.isOldest(p, e)) {
 		e.held = append(e.held, p)
 		s.thrift.held++
 		s.thrift.heldAt = now
@@ -208,7 +225,7 @@ func (s *Sender[P, T]) sendHeld(out []Outgoing[P, T]) []Outgoing[P, T] {
 				out = append(out, Outgoing[P, T]{ID: s.idOf(seq), Peer: p.id, Msg: e.msg, Attempt: e.attempt})
 			}
 		}
-		if s.maySome(p) {
+		if p.allowed > 0 && !s.starves(p) {
 			p.allowed = 0 // nothing more is withheld
 		}
 	}

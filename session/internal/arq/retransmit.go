@@ -81,7 +81,7 @@ func (s *Sender[P, T]) Tick(now time.Time) (resend []Outgoing[P, T], settled []S
 	for _, p := range lost {
 		settled = append(settled, s.Offline(p)...)
 	}
-	s.thrift.all, s.thrift.some = 0, 0
+	s.thrift.all, s.thrift.some, s.thrift.starved = 0, 0, false
 	for _, seq := range due {
 		resend = s.retransmit(resend, seq, now)
 	}

@@ -71,8 +71,8 @@ type stream struct {
 	spoke     bool // something was sent to a peer since the last heartbeat
 	sent      int  // messages encrypted in this epoch
 	epoch     uint64
-	// deaf: we do not understand somebody, or somebody us, before the next epoch.
-	// mended is when a new epoch was last asked for or made because of that.
+	// deaf: we do not understand somebody, or somebody us, before the next epoch;
+	// or we must not speak, lest it come to that. mended is when a new epoch was last asked for or made because of that.
 	deaf   bool
 	mended time.Time
 }
