@@ -183,6 +183,9 @@ func (e realEnd) say(ctx context.Context, text string) error {
 const (
 	disconnected = "participant disconnected"
 	overAlready  = "session closed"
+	// A sender that came while this one was away does not repeat for it what it
+	// said then.
+	lostMessage = "message lost"
 )
 
 func (e realEnd) hear(ctx context.Context) (heard, error) {
