@@ -114,6 +114,9 @@ func (g *group) remove(now time.Time, m *member, what News, out *Output) {
 	g.deliver(&m.peer, m.rx.Flush(), out)
 	g.leaveLists(m, out)
 	g.settle(g.tx.Remove(m.name.Key()), out)
+	if g.arriving == m {
+		g.arriving = nil
+	}
 	if len(g.gone) == maxGone {
 		g.gone = slices.Delete(g.gone, 0, 1)
 	}

@@ -39,3 +39,33 @@ func TestGroupNewsOfNewcomer(t *testing.T) {
 		})
 	}
 }
+
+// One that is heard after its invitation has failed, but before it is taken out
+// again, has joined and is removed.
+func TestGroupNewsOfLateNewcomer(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 2, rotateTime: 3 * time.Second}, "alice", "bob", "carol")
+	h.invite("bob")
+	h.run(500 * time.Millisecond)
+	h.seat("alice").news = nil
+	acks, carols := true, true // are lost of bob, and of carol
+	h.fate = func(from, to *seat, o Outbound) []time.Duration {
+		ack := o.Type == pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_ACK
+		if ack && (from.name == "carol" && carols || from.name == "bob" && acks) {
+			return nil
+		}
+		return []time.Duration{hallDelay}
+	}
+	acks = false
+	h.invite("carol")
+	h.run(2900 * time.Millisecond)
+	acks = true
+	h.run(200 * time.Millisecond) // the rotation goes before the removal, and waits for bob
+	h.publish(h.seat("carol"), "here I am")
+	h.run(100 * time.Millisecond)
+	acks, carols = false, false
+	h.run(10 * time.Second)
+	news := slices.DeleteFunc(h.seat("alice").news, func(n string) bool { return n[:3] == "bob" })
+	if !slices.Equal(news, []string{"carol joined", "carol online", "carol removed"}) {
+		t.Errorf("alice hears %v\n%s", news, h.log)
+	}
+}

@@ -122,7 +122,7 @@ func (mo *Moderator) begin(now time.Time, t *task, out *Output) error {
 // its half-open session; if it is in the group already it is taken out again,
 // so that the group is what the application was told.
 func (mo *Moderator) finish(t *task, out *Output) {
-	mo.task, mo.arriving = nil, nil
+	mo.task = nil
 	if t.op != nil {
 		out.Done = append(out.Done, Done{Op: *t.op, Err: t.err})
 	}
