@@ -183,10 +183,14 @@ func (e realEnd) say(ctx context.Context, text string) error {
 const (
 	disconnected = "participant disconnected"
 	overAlready  = "session closed"
-	// A sender that came while this one was away does not repeat for it what it
-	// said then.
-	lostMessage = "message lost"
 )
+
+// isLost reports whether an error says that messages are lost: those that a
+// member missed while it was away, if their sender came meanwhile, or is itself
+// away when they are asked for.
+func isLost(text string) bool {
+	return strings.Contains(text, "message lost") || strings.Contains(text, "messages lost")
+}
 
 func (e realEnd) hear(ctx context.Context) (heard, error) {
 	for {
