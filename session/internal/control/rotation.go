@@ -28,8 +28,10 @@ type rotation struct {
 	// caughtUp is a rejoin request that a late commit made needless; its
 	// answer may still come, and then counts.
 	caughtUp *request
-	admitted []byte   // key package of the last rejoin, on the initiator
-	welcome  Outbound // and the answer it got
+	admitted []byte    // key package of the last rejoin, on the initiator
+	issued   time.Time // of the token in the responder's leaf
+	asked    time.Time // when it last asked to be let in anew
+	welcome  Outbound  // and the answer it got
 }
 
 type storedCommit struct {
@@ -56,7 +58,25 @@ func (m *Machine) rotationDue() time.Time {
 	if m.rotates() && m.cfg.RotateAfter > 0 {
 		next.add(m.rot.since.Add(m.cfg.RotateAfter))
 	}
+	next.add(m.renewalDue())
 	return next.at
+}
+
+// renewSlack is how long after an initiator's rotation a responder renews its
+// own leaf, so that the two do not cross.
+const renewSlack = 2 * time.Minute
+
+// renewalDue is when a responder must have a new leaf: SLIM 3.4 takes no data
+// from a leaf whose token is older than an hour, and only a rejoin renews it.
+func (m *Machine) renewalDue() time.Time {
+	if !m.mayRejoin() || !m.peer.online || m.cfg.RotateAfter == 0 || m.rot.issued.IsZero() {
+		return time.Time{}
+	}
+	at := m.rot.issued.Add(m.cfg.RotateAfter + renewSlack)
+	if again := m.rot.asked.Add(renewPause); at.Before(again) {
+		return again
+	}
+	return at
 }
 
 func (m *Machine) maybeRotate(now time.Time, out *Output) {
@@ -126,7 +146,7 @@ func (m *Machine) onRotationTimer(now time.Time, out *Output) {
 	if m.state != ended && m.repeat(now, m.rot.rejoin, out) {
 		m.rot.rejoin = nil
 	}
-	if m.mayRejoin() && due(now, m.mendDue()) {
+	if m.mayRejoin() && due(now, m.mendDue()) || due(now, m.renewalDue()) {
 		m.askRejoin(now, out)
 	}
 }
@@ -226,7 +246,7 @@ func (m *Machine) mayRejoin() bool {
 }
 
 func (m *Machine) askRejoin(now time.Time, out *Output) {
-	m.mended = now
+	m.mended, m.rot.asked = now, now
 	kp, err := m.cfg.MLS.KeyPackage(now)
 	if err != nil {
 		m.drop(out, "rejoin impossible: "+err.Error())
