@@ -29,10 +29,11 @@ type standIn struct {
 	group  uint64 // 0: none
 	epoch  uint64
 	leaf   uint32
-	leaves []*standInLeaf // by number; nil: blank
-	keys   []epochSecret  // ascending, of the epochs that are kept
-	sent   uint32
-	seen   map[[2]uint64]bool // messages accepted
+	leaves []*standInLeaf       // by number; nil: blank
+	keys   []epochSecret        // ascending, of the epochs that are kept
+	sent   uint32               // in this epoch
+	seen   map[[2]uint64]bool   // messages accepted
+	newest map[[2]uint64]uint32 // generation, by epoch and leaf
 }
 
 // vault holds what the handles stand for, and makes secrets.
@@ -79,10 +80,15 @@ var (
 	errEpoch    = errors.New("of another group or epoch")
 	errLeaf     = errors.New("the leaf is not the expected one")
 	errReplayed = errors.New("was received before")
+	errTooFar   = errors.New("too many messages skipped")
 )
 
-// pastEpochs is how many earlier epochs are kept, as by the real core.
-const pastEpochs = 8
+// Limits of the real core: how many earlier epochs are kept, and how many
+// messages of a sender may be skipped in one.
+const (
+	pastEpochs = 8
+	maxAhead   = 1024
+)
 
 func (v *vault) put(x any) []byte {
 	v.items = append(v.items, x)
@@ -126,6 +132,7 @@ func (f *standIn) Create(now time.Time) error {
 	f.group, f.epoch, f.leaf = f.vault.secret(), 0, 0
 	f.leaves = []*standInLeaf{f.newLeaf()}
 	f.keys, f.seen = []epochSecret{{0, f.vault.secret()}}, map[[2]uint64]bool{}
+	f.sent, f.newest = 0, map[[2]uint64]uint32{}
 	return nil
 }
 
@@ -186,6 +193,7 @@ func (f *standIn) add(leaves []*standInLeaf, kp []byte, c control.Change) ([]*st
 func (f *standIn) enter(m standInCommit) {
 	f.leaves = m.leaves
 	f.epoch++
+	f.sent = 0
 	f.keys = append(f.keys, epochSecret{f.epoch, m.secret})
 	if len(f.keys) > pastEpochs+1 {
 		f.keys = slices.Delete(f.keys, 0, 1)
@@ -220,6 +228,7 @@ func (f *standIn) Join(b []byte, _ time.Time) error {
 	f.pending = nil
 	f.group, f.epoch, f.leaf, f.leaves = m.group, m.epoch, m.leaf, m.leaves
 	f.keys, f.seen = []epochSecret{{m.epoch, m.secret}}, map[[2]uint64]bool{}
+	f.sent, f.newest = 0, map[[2]uint64]uint32{}
 	return nil
 }
 
@@ -253,6 +262,7 @@ func (f *standIn) Decrypt(b []byte) (control.Plain, error) {
 	if f.bug == StaleEpoch && m.group == f.group && m.epoch < f.epoch {
 		known = true
 	}
+	from := [2]uint64{m.epoch, uint64(m.leaf)}
 	id := [2]uint64{m.epoch, uint64(m.leaf)<<32 | uint64(m.n)}
 	switch {
 	case !known:
@@ -261,8 +271,11 @@ func (f *standIn) Decrypt(b []byte) (control.Plain, error) {
 		return control.Plain{}, errLeaf
 	case f.seen[id]:
 		return control.Plain{}, errReplayed
+	case m.n > f.newest[from]+maxAhead:
+		return control.Plain{}, errTooFar
 	}
 	f.seen[id] = true
+	f.newest[from] = max(f.newest[from], m.n)
 	return control.Plain{Payload: m.text, AAD: m.aad, Subject: m.sender.subject, Epoch: m.epoch}, nil
 }
 
@@ -294,7 +307,7 @@ func (f *standIn) Load([]byte) error     { return errNoGroup }
 
 func (f *standIn) Wipe() {
 	f.group, f.epoch, f.pending = 0, 0, nil
-	f.keys, f.leaves, f.seen = nil, nil, nil
+	f.keys, f.leaves, f.seen, f.newest = nil, nil, nil, nil
 }
 
 func (f *standIn) state() (group, secret string) {
