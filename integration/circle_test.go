@@ -17,6 +17,10 @@ import (
 // A circle is one group and what every member of it should know. Its methods
 // fail the test when reality differs.
 type circle struct {
+	// lossy: data gets lost. SLIM 2.2 then reports messages as lost that came
+	// late and that it delivered, since its timer runs on; who heard what is
+	// checked anyway.
+	lossy bool
 	t     *testing.T
 	seats []*seat // the moderator first
 	round int
@@ -332,7 +336,8 @@ func (c *circle) close() {
 			c.fatalf("%s does not notice the end: %v", s, err)
 		}
 		texts := slices.DeleteFunc(s.end.complaints(), func(text string) bool {
-			return len(s.missed) > 0 && isLost(text)
+			return len(s.missed) > 0 && isLost(text) ||
+				c.lossy && s.kind() == realslim.Core22 && strings.Contains(text, "message receive retries exhausted")
 		})
 		if len(texts) > 0 {
 			c.t.Errorf("%s complained: %q", s, texts)

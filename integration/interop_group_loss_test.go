@@ -26,6 +26,7 @@ func TestInteropGroupLoss(t *testing.T) {
 			t.Run(fmt.Sprintf("moderator=%s/mls=%v", guests[i].kind(), mls), func(t *testing.T) {
 				hook.set(nil)
 				c := newCircle(t, guests[i], "org/ns/hall", mls)
+				c.lossy = true
 				for j, g := range guests {
 					if j != i {
 						c.invite(g)
