@@ -75,7 +75,7 @@
 // those hang or forget; each place has a comment. Requests are repeated under
 // new message ids, since a real peer answers none twice; repeated requests get
 // the stored answer; being seen in an epoch counts as the acknowledgement of its
-// commit; members that are gone are waited for nowhere; half-open joins expire
+// commit; nobody waits for members that were removed; half-open joins expire
 // and failed invitations are undone; answers that nobody asked for are dropped;
 // a removed member that did not hear of it is told when it speaks up.
 package control

@@ -19,8 +19,10 @@ type refusal struct {
 	run    func(t *testing.T)
 }
 
-// TestRefusals runs the checklist in the order of its numbers.
+// TestRefusals runs the checklist in the order of its numbers, and looks at the
+// texts of all errors at the end.
 func TestRefusals(t *testing.T) {
+	t.Cleanup(func() { checkTexts(t) }) // after the parallel subtests
 	list := slices.Concat(
 		refusalsCodec, refusalsCrypto, refusalsFraming, refusalsLeaf, refusalsKeyPackage,
 		refusalsTree, refusalsProposals, refusalsCommit, refusalsWelcome, refusalsState)

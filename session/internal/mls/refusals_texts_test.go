@@ -112,7 +112,7 @@ func leak(text string, input []byte) string {
 }
 
 // errorsTellNothing looks for input and secrets in errors of each kind of call;
-// TestRefusalTexts looks at the texts of all refusals.
+// checkTexts looks at the texts of all refusals.
 func errorsTellNothing(t *testing.T) {
 	input := randomOf(t)
 	for name, text := range map[string]string{
@@ -164,9 +164,10 @@ func errorsTellNothing(t *testing.T) {
 	v.join(t)
 }
 
-// TestRefusalTexts: every error of the whole checklist is a kind and one of the
+// checkTexts: every error that the checklist has seen is a kind and one of the
 // constants of the source, with nothing else but the error of a callback.
-func TestRefusalTexts(t *testing.T) {
+func checkTexts(t *testing.T) {
+	t.Helper()
 	allowed := map[string]bool{}
 	for _, kind := range []error{
 		ErrMalformed, ErrUnsupported, ErrWrongGroup, ErrWrongEpoch, ErrSignature, ErrInvalidCommit, ErrInvalidLeaf,
@@ -177,9 +178,7 @@ func TestRefusalTexts(t *testing.T) {
 			allowed[kind.Error()+": "+reason] = true
 		}
 	}
-	seen := 0
 	refusedTexts.Range(func(text, test any) bool {
-		seen++
 		s := text.(string)
 		for _, callback := range []string{"subject: ", "signer failed: ", "adding: ", "rejoining: ", "added: ", "joining: ", "path: "} {
 			if i := strings.Index(s, ": "+callback); i >= 0 {
@@ -191,7 +190,4 @@ func TestRefusalTexts(t *testing.T) {
 		}
 		return true
 	})
-	if seen == 0 {
-		t.Skip("no refusal has run")
-	}
 }

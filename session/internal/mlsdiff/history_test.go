@@ -61,7 +61,7 @@ func TestDifferential(t *testing.T) {
 	})
 	t.Run("long", func(t *testing.T) {
 		if testing.Short() {
-			t.Skip("long")
+			t.Skip("takes several seconds: run without -short, as CI does")
 		}
 		t.Parallel()
 		h := newHistory(t, 1, 8)
@@ -72,7 +72,7 @@ func TestDifferential(t *testing.T) {
 	})
 	t.Run("100 members", func(t *testing.T) {
 		if testing.Short() {
-			t.Skip("long")
+			t.Skip("takes several seconds: run without -short, as CI does")
 		}
 		t.Parallel()
 		h := newHistory(t, 1, 100)
