@@ -268,7 +268,7 @@ func (p *Participant) rejoinDue() time.Time {
 
 func (p *Participant) onRejoinTimer(now time.Time, out *Output) {
 	if p.repeat(now, p.rejoin, out) {
-		p.rejoin = nil
+		p.rejoin, p.caughtUp = nil, p.rejoin // a busy moderator may still answer
 		p.finishOp(ErrRejoin, out)
 		p.retryLater(now)
 	}

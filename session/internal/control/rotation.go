@@ -144,7 +144,7 @@ func (m *Machine) onRotationTimer(now time.Time, out *Output) {
 		m.peerOffline(now, out)
 	}
 	if m.state != ended && m.repeat(now, m.rot.rejoin, out) {
-		m.rot.rejoin = nil
+		m.rot.rejoin, m.rot.caughtUp = nil, m.rot.rejoin // its answer may still come
 	}
 	if m.mayRejoin() && due(now, m.mendDue()) || due(now, m.renewalDue()) {
 		m.askRejoin(now, out)
