@@ -211,6 +211,42 @@ func TestGroup(t *testing.T) {
 	}
 }
 
+// TestStream has a member of each kind collect what one of its kind streams: they share a clock.
+func TestStream(t *testing.T) {
+	p := realslim.Require(t)
+	node := p.StartNode(t, realslim.Core34, realslim.NodeOptions{})
+	for _, k := range realslim.Kinds {
+		t.Run(string(k), func(t *testing.T) {
+			ctx := bounded(t)
+			bob := p.StartApp(t, k, realslim.AppOptions{Endpoint: node.Endpoint, Name: "org/ns/bob", Accept: realslim.Drive})
+			alice := p.StartApp(t, k, realslim.AppOptions{Endpoint: node.Endpoint, Name: "org/ns/alice"})
+			a, err := alice.Open(ctx, realslim.OpenOptions{Peer: "org/ns/bob", MLS: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := bob.NextSession(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			load := realslim.Load{Count: 40, Size: 100, Window: 8}
+			began, err := a.Stream(ctx, load)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := b.Collect(ctx, load)
+			if err != nil || len(c.Age) != load.Count {
+				t.Fatalf("%d messages, %v", len(c.Age), err)
+			}
+			// All of them came before the last acknowledgement, but are taken from the queue only now.
+			for i, age := range c.Age {
+				if sent := c.Ended - age; age <= 0 || sent < began || c.Ended <= began {
+					t.Errorf("message %d is %.0f us old; %.0f us from the beginning to the end", i, age, c.Ended-began)
+				}
+			}
+		})
+	}
+}
+
 // TestIdentityBinding shows that the harness sees the identity warnings of core 3.4, and that "enforce" locks out core 2.2.
 func TestIdentityBinding(t *testing.T) {
 	p := realslim.Require(t)

@@ -103,6 +103,32 @@ func (s *Session) RTT(ctx context.Context, n, size int) (Report, error) {
 	return s.Pump(ctx, Load{Count: n, Size: size, Seed: "rtt"})
 }
 
+// Collected is what one member received of a stream, in microseconds. Moments are on a clock that all processes of one kind share.
+type Collected struct {
+	Ended float64   `json:"ended_us"` // when the last message came
+	Age   []float64 `json:"age_us"`   // of each message, since its publish call
+}
+
+// Stream sends a run of messages, of which only Count, Size and Window of l count: Window says how many are sent before all
+// receivers have acknowledged the first of them. It returns when it began, in the terms of [Collected], once all are acknowledged.
+func (s *Session) Stream(ctx context.Context, l Load) (began float64, err error) {
+	var r struct {
+		Began float64 `json:"began_us"`
+	}
+	err = s.call(ctx, "stream", map[string]any{"count": l.Count, "size": max(l.Size, 8), "window": max(l.Window, 1)}, &r)
+	return r.Began, err
+}
+
+// Collect receives a run of messages that another member streams.
+func (s *Session) Collect(ctx context.Context, l Load) (Collected, error) {
+	if l.Timeout == 0 {
+		l.Timeout = 60 * time.Second
+	}
+	var c Collected
+	err := s.call(ctx, "collect", map[string]any{"count": l.Count, "size": max(l.Size, 8), "timeout_ms": l.Timeout.Milliseconds()}, &c)
+	return c, err
+}
+
 // Message is a received message.
 type Message struct {
 	Payload     []byte            `json:"payload"`

@@ -225,6 +225,43 @@ async function pump(session, { count, size, window, seed, timeout_ms }) {
   return report;
 }
 
+// now is in microseconds, on a clock that all processes of this kind on one machine share.
+const now = () => Number(process.hrtime.bigint()) / 1000;
+
+// stream sends count messages, each with its time in front, and window of them before the acknowledgement of the first.
+async function stream(session, { count, size, window }) {
+  const acknowledged = [];
+  const began = now();
+  for (let i = 0; i < count; i++) {
+    if (i >= window) await acknowledged[i - window];
+    const payload = Buffer.alloc(size);
+    payload.writeDoubleBE(now());
+    const handle = await session.raw.publishAsync(arrayBuffer(payload), 'application/octet-stream', new Map());
+    const ack = handle.waitAsync();
+    ack.catch(() => {}); // is looked at later
+    acknowledged.push(ack);
+  }
+  await Promise.all(acknowledged);
+  return { began_us: began };
+}
+
+// collect receives the messages of a stream and tells how old each was.
+async function collect(session, { count, size, timeout_ms }) {
+  const deadline = performance.now() + timeout_ms;
+  const age = [];
+  let ended = 0;
+  while (age.length < count) {
+    const item = await session.take(deadline);
+    if (!item) throw new Error(`${age.length} of ${count} messages within ${timeout_ms} ms`);
+    if (item.error) throw new Error(item.error);
+    ended = now();
+    const { payload } = item.message;
+    if (payload.byteLength !== size) throw new Error(`a message of ${payload.byteLength} bytes`);
+    age.push(ended - new DataView(payload).getFloat64(0));
+  }
+  return { ended_us: ended, age_us: age };
+}
+
 // ---- commands ------------------------------------------------------------------------------------------------------------
 
 function need(key) {
@@ -269,6 +306,8 @@ function commands(app, connection) {
       };
     },
     pump: ({ session, ...load }) => pump(need(session), load),
+    stream: ({ session, ...load }) => stream(need(session), load),
+    collect: ({ session, ...load }) => collect(need(session), load),
     async close({ session }) {
       await app.deleteSessionAndWaitAsync(need(session).raw);
     },

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -246,6 +247,44 @@ async def pump(session, count, size, window, seed, timeout_ms):
     return report
 
 
+def now():
+    """In microseconds, on a clock that all processes of this kind on one machine share."""
+    return time.monotonic_ns() / 1000
+
+
+async def stream(session, count, size, window):
+    """Sends count messages, each with its time in front, and window of them before the acknowledgement of the first."""
+    acknowledged = []
+    began = now()
+    for i in range(count):
+        if i >= window:
+            await acknowledged[i - window]
+        payload = struct.pack(">d", now()).ljust(size, b"\0")
+        handle = await session.raw.publish_async(payload, "application/octet-stream", {})
+        acknowledged.append(asyncio.ensure_future(handle.wait_async()))
+    await asyncio.gather(*acknowledged)
+    return {"began_us": began}
+
+
+async def collect(session, count, size, timeout_ms):
+    """Receives the messages of a stream and tells how old each was."""
+    deadline = time.monotonic() + timeout_ms / 1000
+    age = []
+    ended = 0
+    while len(age) < count:
+        try:
+            item = await session.take(deadline)
+        except asyncio.TimeoutError:
+            raise RuntimeError(f"{len(age)} of {count} messages within {timeout_ms} ms") from None
+        if isinstance(item, str):
+            raise RuntimeError(item)
+        ended = now()
+        if len(item.payload) != size:
+            raise RuntimeError(f"a message of {len(item.payload)} bytes")
+        age.append(ended - struct.unpack_from(">d", item.payload)[0])
+    return {"ended_us": ended, "age_us": age}
+
+
 # ---- commands ----------------------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +332,12 @@ class Commands:
 
     async def pump(self, session, **load):
         return await pump(need(session), **load)
+
+    async def stream(self, session, **load):
+        return await stream(need(session), **load)
+
+    async def collect(self, session, **load):
+        return await collect(need(session), **load)
 
     async def close(self, session):
         await self.app.delete_session_and_wait_async(need(session).raw)
