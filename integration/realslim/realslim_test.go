@@ -218,8 +218,9 @@ func TestStream(t *testing.T) {
 	for _, k := range realslim.Kinds {
 		t.Run(string(k), func(t *testing.T) {
 			ctx := bounded(t)
-			bob := p.StartApp(t, k, realslim.AppOptions{Endpoint: node.Endpoint, Name: "org/ns/bob", Accept: realslim.Drive})
+			// The sender starts first: on clocks of their own the receiver's would be behind.
 			alice := p.StartApp(t, k, realslim.AppOptions{Endpoint: node.Endpoint, Name: "org/ns/alice"})
+			bob := p.StartApp(t, k, realslim.AppOptions{Endpoint: node.Endpoint, Name: "org/ns/bob", Accept: realslim.Drive})
 			a, err := alice.Open(ctx, realslim.OpenOptions{Peer: "org/ns/bob", MLS: true})
 			if err != nil {
 				t.Fatal(err)
