@@ -79,6 +79,9 @@ func (s *Sender[P, T]) advance(p *peer[P], to uint64, now time.Time) {
 }
 
 func (s *Sender[P, T]) ask(p *peer[P], seq uint64, now time.Time) {
+	if s.paused { // its clock stands still
+		now = s.pausedAt
+	}
 	if p.asked == nil {
 		p.asked = make(map[uint64]time.Time)
 	}

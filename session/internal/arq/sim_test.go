@@ -36,6 +36,7 @@ type plan struct {
 	first            bool   // StartAtOne
 	absences, pauses int
 	reach            int
+	restarts         int // of the sender, and as many of receivers
 }
 
 type sim struct {
@@ -57,6 +58,7 @@ type sim struct {
 	tickAt  time.Time
 	deaf    int
 	number  uint64 // of the last transmission, encrypted anew each
+	saved   snapshot[SenderState[int]]
 }
 
 // node is one receiver and what its application saw.
@@ -72,26 +74,7 @@ type node struct {
 	resumes  int
 	tickAt   time.Time
 	heard    uint64 // the last transmission decrypted
-}
-
-type event struct {
-	at time.Time
-	n  uint64
-	do func()
-}
-
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].n < q[j].n
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
+	saved    snapshot[ReceiverState]
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
@@ -153,11 +136,13 @@ func (s *sim) run() {
 		d := some()
 		s.after(some(), func() { s.pause(d) })
 	}
+	s.planRestarts(some)
 	for steps := 0; s.q.Len() > 0 && !s.t.Failed(); steps++ {
 		e := heap.Pop(&s.q).(event)
 		s.now = e.at
 		e.do()
 		checkSender(s.t, s.s)
+		s.save()
 		s.arm()
 		if steps > 200_000 {
 			s.t.Error("does not come to rest")
@@ -199,6 +184,7 @@ func (s *sim) publish() {
 			s.send([]Outgoing[int, uint64]{{ID: id, ToAll: true, Msg: seq}})
 		}
 		s.left--
+		s.saved.due = true
 	}
 	if s.left > 0 {
 		s.after(time.Duration(s.rnd.IntN(200))*time.Millisecond, s.publish)
@@ -209,6 +195,8 @@ func (s *sim) tickSender() {
 	resend, settled, lost := s.s.Tick(s.now)
 	s.send(resend)
 	s.settle(settled)
+	s.saved.due = s.saved.due || len(lost) > 0
+	s.newEpoch()
 	for _, i := range lost { // a heartbeat brings it back
 		s.after(5*time.Second, func() {
 			if !s.at[i].away {
@@ -223,6 +211,7 @@ func (s *sim) tickSender() {
 
 func (s *sim) online(i int) {
 	s.chances++
+	s.saved.due = true
 	s.send(s.s.Online(s.now, i))
 }
 
@@ -234,7 +223,10 @@ func (s *sim) leave(i int, d time.Duration) {
 	n.away = true
 	n.r.Pause(s.now)
 	if s.rnd.IntN(2) == 0 {
-		s.after(d/2, func() { s.settle(s.s.Offline(i)) })
+		s.after(d/2, func() {
+			s.saved.due = true
+			s.settle(s.s.Offline(i))
+		})
 	}
 	s.after(d, func() {
 		n.away = false
@@ -307,6 +299,7 @@ func (s *sim) send(list []Outgoing[int, uint64]) {
 			s.t.Errorf("sends %d while paused", o.ID)
 		}
 		s.number++
+		s.saved.since++
 		s.s.Encrypted()
 		for i, n := range s.at {
 			if !o.ToAll && i != o.Peer {
@@ -326,11 +319,13 @@ func (s *sim) send(list []Outgoing[int, uint64]) {
 // result carries out what receiver i wants.
 func (s *sim) result(i int, id MessageID, out Result[uint64]) {
 	n := s.at[i]
+	n.saved.due = n.saved.due || out.Ack || len(out.Deliver) > 0
 	if out.Ack {
 		s.carry(i, func() { s.settle(s.s.Ack(i, id)) })
 	}
 	for _, id := range out.Request {
 		n.requests[id]++
+		n.saved.since++
 		if n.requests[id] > s.plan.retries+1+n.resumes {
 			s.t.Errorf("peer %d: %d requests for %d", i, n.requests[id], id)
 		}
@@ -341,6 +336,7 @@ func (s *sim) result(i int, id MessageID, out Result[uint64]) {
 			msg, found, settled := s.s.Rtx(s.now, i, id)
 			s.settle(settled)
 			s.number = s.s.Count()
+			s.saved.since++
 			s.s.Encrypted()
 			s.encrypted(s.number, i, func() { s.result(i, id, n.r.Reply(s.now, id, msg, 10, !found)) })
 		})
@@ -369,6 +365,7 @@ func (s *sim) settle(list []Settled[int]) {
 			s.t.Errorf("message %d settled twice", one.ID)
 		}
 		s.settled[one.ID] = true
+		s.saved.due = true
 		s.missing += len(one.Missing)
 	}
 }
