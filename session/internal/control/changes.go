@@ -63,6 +63,9 @@ func (mo *Moderator) changeAck(now time.Time, m *member, id MessageID, out *Outp
 		m.relist = 0
 		mo.saw(m, mo.changes)
 		mo.seen(now, m, mo.Epoch(), true, out)
+		if t := mo.task; t != nil && t.kind == readmitting && t.who == m && t.ask == nil {
+			mo.introduce(now, t, out)
+		}
 		return true
 	}
 	for _, c := range mo.history {

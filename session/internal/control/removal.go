@@ -227,9 +227,67 @@ func (mo *Moderator) readmit(now time.Time, t *task, out *Output) error {
 	}
 	mo.replyRejoin(m, t.rejoin, out)
 	who := m.participant()
+	roster := mo.listWith(m)
+	t.strangers = mo.strangers(m, from)
+	for i, o := range mo.members {
+		if slices.Contains(t.strangers, o) {
+			roster[i+1].Status = pb.ParticipantState_OFFLINE
+		}
+	}
 	tell := mo.onlineMembers(m)
-	mo.inform(now, pb.GroupUpdateOp_REJOIN, who, mo.listWith(m), from, commit, append(tell, m), out)
+	mo.inform(now, pb.GroupUpdateOp_REJOIN, who, roster, from, commit, append(tell, m), out)
 	return nil
+}
+
+// strangers are the members that joined after the last change that m is known
+// to have carried out; epoch is the present one. Empty for a member of ours,
+// which recognises newcomers by their leaves.
+//
+// The real library keeps the receive state of a sender until it is told that the
+// sender is offline or removed. If it missed that one was removed and invited
+// again, it acknowledges the new messages and drops them as old. On its own
+// rejoin it clears the state of those who are listed as offline (upstream
+// session_participant.rs, on_group_update_message). So strangers are listed as
+// offline, and announced as online afterwards, see [Moderator.introduce].
+func (mo *Moderator) strangers(m *member, epoch uint64) []*member {
+	if !mo.leaves()[m.name.ID].ChecksAge {
+		return nil
+	}
+	last := epoch - uint64(mo.changes-m.seen) // every change is a commit, hence an epoch
+	var list []*member
+	for _, o := range mo.members {
+		if o != m && o.since > last {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// introduce tells the member that came back that the next stranger is online.
+func (mo *Moderator) introduce(now time.Time, t *task, out *Output) {
+	t.ask = nil
+	for len(t.strangers) > 0 && t.ask == nil {
+		o := t.strangers[0]
+		t.strangers = t.strangers[1:]
+		if o.online && mo.byName[o.name.Key()] == o {
+			msg := mo.stateUpdate(o.name, pb.ParticipantState_ONLINE)
+			msg.To = t.who.name
+			t.ask = mo.ask(now, msg, out)
+		}
+	}
+}
+
+// introduced: the member that came back has acknowledged a stranger.
+func (mo *Moderator) introduced(now time.Time, m *member, id MessageID, out *Output) bool {
+	t := mo.task
+	if t == nil || t.kind != readmitting || t.who != m {
+		return false
+	}
+	ok, _ := t.ask.answered(id)
+	if ok {
+		mo.introduce(now, t, out)
+	}
+	return ok
 }
 
 // rejoinAck: the member has taken its new Welcome.

@@ -44,7 +44,9 @@ type task struct {
 	ask     *request // to who
 	joins   joinReplies
 	rejoin  *Inbound
-	err     error
+	// strangers are to be introduced to who, which came back; see [Moderator.strangers].
+	strangers []*member
+	err       error
 }
 
 // enqueue takes an operation of the application.
@@ -71,6 +73,9 @@ func (mo *Moderator) enqueue(t *task, out *Output) {
 func (mo *Moderator) proceed(now time.Time, out *Output) {
 	for mo.linkDown.IsZero() && (mo.state == open || mo.state == draining) {
 		if t := mo.task; t != nil {
+			if t.kind == readmitting && !t.who.online {
+				t.ask = nil // it does not listen any more
+			}
 			if t.ask.active() || !mo.update.over() {
 				return
 			}
