@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"strings"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
@@ -22,6 +23,7 @@ func (w *world) play() {
 			w.act()
 		}
 		w.run(w.pause())
+		w.checkHalfOpen()
 	}
 	if !w.stopped() {
 		w.rest()
@@ -97,8 +99,11 @@ func (w *world) act() {
 func (w *world) actInGroup(s *session) {
 	n := w.r.IntN(100)
 	switch {
+	case w.bulk && !w.flooded && n > 80:
+		w.flood(s)
 	case s.leads() && n < 20:
 		s.do(w.invitation)
+		w.ambush(s.app)
 	case s.leads() && n < 25:
 		s.do(func(op control.Op) control.Event {
 			return control.Remove{Op: op, Name: w.anyone().Service(), Force: w.r.IntN(2) == 0}
@@ -113,7 +118,7 @@ func (w *world) actInGroup(s *session) {
 		s.pauseOrResume()
 	case n < 40:
 		to := w.anyone()
-		s.publish(&to)
+		s.publish(&to, text)
 	default:
 		w.talk(s)
 	}
@@ -140,18 +145,73 @@ func (w *world) anyone() name.Name { return w.apps[w.r.IntN(len(w.apps))].full }
 
 // talk publishes a few messages.
 func (w *world) talk(s *session) {
-	count := 1
+	count, kind := 1, text
 	if w.r.IntN(6) == 0 {
 		count = 2 + w.r.IntN(12)
-		if w.bulk {
+		switch {
+		case w.bulk:
 			count = 200
+		case w.heavy:
+			count, kind = 8+w.r.IntN(16), heavy
 		}
 	}
-	for range count {
-		if s.live() {
-			s.publish(nil)
-		}
+	s.speak(count, kind)
+}
+
+// flood lets another member miss more messages of s than a receive window has.
+// Meanwhile nobody else does anything.
+func (w *world) flood(s *session) {
+	members := s.core.Roster()
+	o := s.talk.current(members[len(members)-1].Name)
+	if len(members) < 3 || o == nil {
+		return
 	}
+	w.flooded = true
+	w.logf("%v is to miss much of %v", o, s)
+	o.app.disturb(true, true, 50*time.Second)
+	w.run(40 * time.Second) // it is taken for absent
+	for range 5 {
+		s.speak(200, text)
+		w.run(100 * time.Millisecond)
+	}
+	w.run(20 * time.Second)
+	for range 4 {
+		s.speak(1, text)
+		w.run(s.cfg.Interval)
+	}
+}
+
+// speak publishes messages to all, as far as there is room.
+func (s *session) speak(count int, kind string) {
+	for ; count > 0 && s.live(); count-- {
+		s.publish(nil, kind)
+	}
+}
+
+// Types of messages. A heavy one counts as much in every window as if it had a
+// payload of its length.
+const text = "text"
+
+var heavy = strings.Repeat("heavy", 1<<18)
+
+// ambush lets something go wrong just while a tries to open a session or to
+// bring somebody into it, now and then.
+func (w *world) ambush(a *app) {
+	if w.r.IntN(20) > 0 {
+		return
+	}
+	d := w.upTo(45 * time.Second)
+	w.later(w.upTo(60*time.Millisecond), func() {
+		switch kind := w.r.IntN(3); {
+		case kind == 0 && w.mutes > 0:
+			a.disturb(true, true, d)
+		case kind == 1 && w.cuts > 0:
+			a.cut()
+			w.later(d, a.connect)
+		case kind == 2 && w.crashes > 0 && a.up:
+			a.crash(d)
+		}
+	})
 }
 
 // maxSessions that one app opens at a time.
@@ -188,7 +248,8 @@ func (w *world) open(a *app) {
 		peer = to
 	}
 	w.talks[t.id] = t
-	a.begin(t, control.Initiator, peer).step(control.Start{})
+	w.ambush(a)
+	a.begin(t, control.Initiator, peer, w.newPace()).step(control.Start{})
 }
 
 // mayLead keeps most of a run in one group: only then it grows.

@@ -18,6 +18,7 @@ type app struct {
 	full     name.Name
 	subject  string
 	identity signer
+	clock    clock
 	dead     bool // crashed
 
 	up      bool // linked to the node
@@ -48,6 +49,7 @@ type conversation struct {
 	control  name.Name
 	leader   *session // moderator, or who opened it
 	sessions []*session
+	slowest  pace // the longest of all their intervals, and the most retries
 }
 
 // newApp starts an instance at a place. It keeps the subject of its forerunner,
@@ -64,7 +66,10 @@ func (w *world) newApp(index int, before *app) *app {
 		a.subject = fmt.Sprintf("org/ns/s%d_%d", service, w.r.Uint32())
 		a.identity = w.newSigner(a.subject)
 	}
-	if before != nil {
+	if before == nil {
+		a.clock = w.newClock()
+	} else {
+		a.clock = before.clock
 		a.label = before.label + "'"
 	}
 	a.full = name.New("org", "ns", fmt.Sprintf("s%d", service)).WithID(name.IDOf(a.subject))
@@ -161,7 +166,7 @@ func (a *app) arrive(p *packet) {
 		if p.in.From.Key() != p.talk.leader.app.full.Key() {
 			return // nobody else may invite, as far as our policy goes
 		}
-		s := a.begin(p.talk, control.Responder, p.in.From)
+		s := a.begin(p.talk, control.Responder, p.in.From, a.w.taken(p.in))
 		s.step(control.Start{})
 		s.step(control.Received{Msg: p.in})
 	case typeLeaveRequest, typeGroupClose:

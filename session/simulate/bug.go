@@ -35,14 +35,21 @@ const (
 	StaleEpoch
 	// RTXIgnored: requests for retransmission are not answered.
 	RTXIgnored
+	// HalfOpen: who is invited waits for ever to be let in.
+	HalfOpen
+	// AckTwice: an acknowledgement that comes twice counts for two members.
+	AckTwice
+	// RefusedAcked: a message for which there is no room is acknowledged.
+	RefusedAcked
 )
 
 // Bugs are all of them.
-var Bugs = []Bug{AckLost, WindowEdge, CommitTwice, DuplicateDelivered, RemovedHeard, AckedEarly, StaleEpoch, RTXIgnored}
+var Bugs = []Bug{AckLost, WindowEdge, CommitTwice, DuplicateDelivered, RemovedHeard, AckedEarly, StaleEpoch, RTXIgnored,
+	HalfOpen, AckTwice, RefusedAcked}
 
 func (b Bug) String() string {
 	return [...]string{"no bug", "ack lost", "window edge", "commit twice", "duplicate delivered", "removed heard",
-		"acked early", "stale epoch", "RTX ignored"}[b]
+		"acked early", "stale epoch", "RTX ignored", "half open", "ack twice", "refused acked"}[b]
 }
 
 // bend wraps the machine of s if there is a bug to show.
@@ -52,7 +59,7 @@ func (w *world) bend(s *session) control.Core {
 	}
 	return &bentCore{
 		Core: s.core, s: s, bug: w.cfg.Bug, streams: map[name.Key]*bentStream{},
-		read: map[bentID]control.Delivery{}, gone: map[name.Key]bool{},
+		read: map[bentID]control.Delivery{}, gone: map[name.Key]bool{}, acks: map[bentID]bool{},
 	}
 }
 
@@ -64,6 +71,7 @@ type bentCore struct {
 	streams map[name.Key]*bentStream
 	read    map[bentID]control.Delivery
 	gone    map[name.Key]bool // members that are no more
+	acks    map[bentID]bool   // acknowledgements that came
 }
 
 type bentID struct {
@@ -84,7 +92,13 @@ func inSequence(id control.MessageID) bool { return id < 1<<31 }
 func (c *bentCore) Step(now time.Time, ev control.Event) control.Output {
 	r, received := ev.(control.Received)
 	in := &r.Msg
+	_, tick := ev.(control.Tick)
 	switch {
+	case tick && c.bug == HalfOpen && !c.s.opened && !c.s.leads():
+		return control.Output{}
+	case received && c.bug == AckTwice && in.Type == typeMessageAck:
+		c.countAgain(in)
+		ev = control.Received{Msg: *in}
 	case received && c.bug == RTXIgnored && in.Type == typeRTXRequest:
 		return control.Output{}
 	case received && c.bug == WindowEdge && c.swallows(in):
@@ -109,12 +123,40 @@ func (c *bentCore) Step(now time.Time, ev control.Event) control.Output {
 		if received && in.Type == typeMessage && c.gone[in.From.Key()] {
 			c.hear(in, &out)
 		}
+	case RefusedAcked:
+		if out.Dropped == "message beyond the receive window" {
+			out.Send = append(out.Send, control.Outbound{Type: typeMessageAck, ID: in.ID, To: in.From})
+		}
 	case AckedEarly:
 		if received && in.Type == typeGroupUpdate && out.Ended == nil && in.From.Key() == c.s.cfg.Peer.Key() {
 			ackEarly(in, &out)
 		}
 	}
 	return out
+}
+
+// NextTimeout leaves out the end of a half-open join.
+func (c *bentCore) NextTimeout() time.Time {
+	if c.bug == HalfOpen && !c.s.opened && !c.s.leads() {
+		return time.Time{}
+	}
+	return c.Core.NextTimeout()
+}
+
+// countAgain turns an acknowledgement that came before into that of another
+// member. (Inside it would be a counter that goes down twice.)
+func (c *bentCore) countAgain(in *control.Inbound) {
+	if !c.acks[bentID{in.From.Key(), in.ID}] {
+		c.acks[bentID{in.From.Key(), in.ID}] = true
+		return
+	}
+	for _, e := range c.Roster() {
+		o := c.s.talk.current(e.Name)
+		if !e.Self && o != nil && !c.acks[bentID{e.Name.Key(), in.ID}] {
+			in.From, in.Subject, in.Key = e.Name, o.app.subject, o.app.identity.public
+			return
+		}
+	}
 }
 
 // swallows keeps the window with the wrong edge.

@@ -105,7 +105,10 @@ func (s *session) readGap(d control.Delivery, from *session) {
 	for id := r.last + 1; id <= r.last+uint32(d.Missing) && int(id) <= len(from.stream); id++ {
 		m := from.stream[id-1]
 		r.missed[id] = true
-		if slices.Contains(m.audience, s) && s.clean(from, s.w.patience()+interval) {
+		if slices.Contains(m.taken, s) && !from.mistakable() {
+			s.w.failf("%v counts message %d of %v as lost, which it acknowledged", s, id, from)
+		}
+		if slices.Contains(m.audience, s) && s.clean(from, s.talk.slowest.patience()+s.talk.slowest.interval) {
 			s.w.failf("%v lost message %d of %v, though both are there", s, id, from)
 		}
 	}
@@ -163,8 +166,40 @@ func (s *session) checkSettled(st control.Settled) {
 	switch {
 	case st.Acknowledged:
 		s.w.result.Acknowledged++
+		s.checkAnswered(m)
 	case s.w.reliable:
 		s.checkGivenUp(m, st)
+	}
+}
+
+// confirms notes who has acknowledged what.
+func (s *session) confirms(o control.Outbound) {
+	if o.Type != typeMessageAck && o.Type != typeRTXRequest {
+		return
+	}
+	for _, by := range s.talk.sessions {
+		m := by.published[uint32(o.ID)]
+		if m == nil || by == s || by.app.full.Key() != o.To.Key() {
+			continue
+		}
+		if !slices.Contains(m.answered, s) {
+			m.answered = append(m.answered, s)
+		}
+		if o.Type == typeMessageAck && !slices.Contains(m.taken, s) {
+			m.taken = append(m.taken, s)
+		}
+	}
+}
+
+// checkAnswered: nobody counts for another in an acknowledgement by all.
+func (s *session) checkAnswered(m *message) {
+	if !s.w.reliable {
+		return
+	}
+	for _, to := range m.awaited {
+		if !slices.Contains(m.answered, to) {
+			s.w.failf("%v takes message %d for acknowledged by all, but %v said nothing", s, m.id, to)
+		}
 	}
 }
 
@@ -180,7 +215,7 @@ func (s *session) checkGivenUp(m *message, st control.Settled) {
 	}
 	for _, n := range missing {
 		o := s.talk.current(n)
-		if o != nil && slices.Contains(m.audience, o) && s.clean(o, s.w.patience()+silence) {
+		if o != nil && slices.Contains(m.audience, o) && s.clean(o, s.talk.slowest.patience()+silence) {
 			s.w.failf("%v gives up message %d to %v, though both are there", s, m.id, o)
 		}
 	}
@@ -208,7 +243,7 @@ func (s *session) checkEnded(out control.Output) {
 		s.w.failf("%v ended, and has a timer", s)
 	}
 	for _, ev := range []control.Event{control.Tick{}, control.Publish{}, control.Close{}, control.LinkUp{}} {
-		if more := s.core.Step(s.w.now, ev); len(more.Send)+len(more.Deliver)+len(more.Settled)+len(more.Done) > 0 || more.Ended != nil {
+		if more := s.core.Step(s.app.clock.at(s.w.now), ev); len(more.Send)+len(more.Deliver)+len(more.Settled)+len(more.Done) > 0 || more.Ended != nil {
 			s.w.failf("%v ended, and still acts on %T", s, ev)
 		}
 	}

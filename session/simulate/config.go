@@ -46,7 +46,10 @@ type climate struct {
 	mls      bool
 	reliable bool
 	retries  int
-	ends     bool // sessions end when the peer is lost
+	unequal  bool          // sessions differ in how often and how long they repeat
+	stubborn bool          // who is invited does not follow the moderator in that
+	ends     bool          // sessions end when the peer is lost
+	skew     time.Duration // clocks are wrong by less
 
 	rotateMessages int
 	rotateAfter    time.Duration
@@ -57,6 +60,7 @@ type climate struct {
 	stray     int           // data late by up to 40 s
 	lag       time.Duration // how slow the slow ones are at most
 	bulk      bool          // many messages at a time, so that windows and rings are full
+	heavy     bool          // many large messages at a time, likewise
 	quiet     bool          // pauses may last more than an hour, and tokens grow old
 	inOrder   bool
 	mutes     int // weight of apps that are unheard or deaf for a while
@@ -100,7 +104,8 @@ func newClimate(r *rand.Rand) climate {
 	c.inOrder = r.IntN(3) == 0 || !c.mls
 	c.quiet, c.lag = r.IntN(20) == 0, 300*time.Millisecond
 	c.bulk = r.IntN(40) == 0
-	if c.inOrder && r.IntN(4) == 0 && !c.bulk { // else some are always late
+	c.heavy = r.IntN(20) == 0
+	if c.inOrder && r.IntN(4) == 0 && !c.bulk && !c.heavy { // else some are always late
 		c.lag = 3 * time.Second // answers may be slower than repetitions
 	}
 	if r.IntN(3) > 0 {
@@ -114,20 +119,22 @@ func newClimate(r *rand.Rand) climate {
 			*weight = 1 + r.IntN(3)
 		}
 	}
+	switch r.IntN(4) {
+	case 0:
+		c.skew = tokenSkew
+	case 1:
+		c.skew = mlsSkew
+	}
+	c.unequal = r.IntN(2) == 0
+	c.stubborn = c.unequal && r.IntN(2) == 0
 	c.actions = 50 + r.IntN(100)
 	c.rush = time.Duration(50+r.IntN(600)) * time.Millisecond
 	return c
 }
 
-// patience is how long a machine repeats a message.
-func (c climate) patience() time.Duration { return time.Duration(c.retries+1) * interval }
-
-// interval between repetitions, in every session.
-const interval = time.Second
-
 func (c climate) String() string {
-	return fmt.Sprintf("%d apps, groups %v, pairs %v, MLS %v, reliable %v, %d retries, end when lost %v, rotate after %d messages or %v, "+
+	return fmt.Sprintf("%d apps, groups %v, pairs %v, MLS %v, reliable %v, %d retries, unequal %v, stubborn %v, clocks wrong by %v, end when lost %v, rotate after %d messages or %v, "+
 		"of 1000 messages %d lost, %d doubled, %d slow by up to %v, %d stray, in order %v",
-		c.apps, c.groups, c.pairs, c.mls, c.reliable, c.retries, c.ends, c.rotateMessages, c.rotateAfter,
+		c.apps, c.groups, c.pairs, c.mls, c.reliable, c.retries, c.unequal, c.stubborn, c.skew, c.ends, c.rotateMessages, c.rotateAfter,
 		c.lossy, c.double, c.slow, c.lag, c.stray, c.inOrder)
 }

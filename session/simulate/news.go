@@ -91,8 +91,12 @@ func (s *session) repeats(o control.Outbound) bool {
 	}
 	at, said := s.said[o.ID]
 	s.said[o.ID] = s.w.now
-	return said && at != s.w.now
+	return said && at != s.w.now && s.w.now.Sub(at) < chanceRepeats
 }
+
+// chanceRepeats is after how long an id may come again: 32 random bits do, in a
+// session of hours, and no peer remembers them for so long.
+const chanceRepeats = 10 * time.Minute
 
 func isAnswer(t control.Type) bool {
 	switch t {

@@ -37,11 +37,11 @@ func (w *world) newSigner(subject string) signer {
 // newEngine makes the MLS of a session of a.
 func (w *world) newEngine(a *app) engine {
 	if !w.cfg.RealMLS {
-		return &standIn{vault: &w.vault, bug: w.cfg.Bug, subject: a.subject, key: a.identity.public, issued: w.now}
+		return &standIn{vault: &w.vault, bug: w.cfg.Bug, subject: a.subject, key: a.identity.public, issued: a.clock.at(w.now)}
 	}
 	c := &realCore{w: w, subject: a.subject}
 	c.cfg = mls.Config{Suite: mls.P256, Signer: a.identity, Verify: c.verify, Subject: subjectOf}
-	c.mint(w.now)
+	c.mint(a.clock.at(w.now))
 	return c
 }
 

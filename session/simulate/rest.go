@@ -46,6 +46,18 @@ func (w *world) rest() {
 	}
 }
 
+// checkHalfOpen: nobody who was invited waits for ever to be let in.
+func (w *world) checkHalfOpen() {
+	for _, a := range w.apps {
+		for _, s := range a.sessions {
+			limit := min(pace{s.cfg.MaxRetries, s.cfg.Interval}.patience(), control.MaxHalfOpen) + time.Second
+			if !s.leads() && !s.opened && w.now.Sub(s.began) > limit {
+				w.failf("%v is still half open", s)
+			}
+		}
+	}
+}
+
 // moderators are the sessions that lead a group now.
 func (w *world) moderators() (list []*session) {
 	for _, s := range w.sessions {
@@ -180,12 +192,12 @@ func (w *world) finale() {
 		if !s.live() || s.leaving || len(s.core.Roster()) < 2 || !s.reachesAll() {
 			continue
 		}
-		m := s.publish(nil)
+		m := s.publish(nil, text)
 		if m == nil {
 			w.failf("%v cannot publish in the end", s)
 			continue
 		}
-		w.run(3 * interval)
+		w.run(3 * s.talk.slowest.interval)
 		for _, e := range s.core.Roster() {
 			if o := s.talk.current(e.Name); !e.Self && o != nil && !slices.Contains(m.readBy, o) && !s.mistakable() {
 				w.failf("%v does not hear %v in the end", o, s)
@@ -197,7 +209,7 @@ func (w *world) finale() {
 			s.leave(control.Close{})
 		}
 	}
-	w.run(w.patience() + control.MaxHalfOpen + time.Minute)
+	w.run(w.slowest().patience() + control.MaxHalfOpen + time.Minute)
 	for _, a := range w.apps {
 		for _, s := range a.sessions {
 			w.failf("%v does not end", s)

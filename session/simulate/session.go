@@ -54,6 +54,8 @@ type message struct {
 	audience []*session // who was there for the sender
 	awaited  []*session // those that did not go offline or leave since
 	readBy   []*session
+	answered []*session // by whom it was acknowledged, or asked for
+	taken    []*session // by whom it was acknowledged
 	settled  bool
 	acked    bool
 }
@@ -72,7 +74,7 @@ func (s *session) live() bool { return s.ended == nil && !s.crashed }
 func (s *session) String() string { return fmt.Sprintf("%s/%d", s.app.label, s.uid) }
 
 // begin makes a session; nothing happens in it before Start.
-func (a *app) begin(t *conversation, role control.Role, peer name.Name) *session {
+func (a *app) begin(t *conversation, role control.Role, peer name.Name, p pace) *session {
 	w := a.w
 	s := &session{
 		w: w, app: a, talk: t, uid: len(w.sessions) + 1, began: w.now, turned: w.now,
@@ -80,7 +82,7 @@ func (a *app) begin(t *conversation, role control.Role, peer name.Name) *session
 	}
 	s.cfg = control.Config{
 		Role: role, Local: a.full, Peer: peer, Channel: t.channel, Control: t.control, SessionID: t.id,
-		Reliable: w.reliable, MaxRetries: w.retries, Interval: interval, NewID: w.r.Uint32,
+		Reliable: w.reliable, MaxRetries: p.retries, Interval: p.interval, NewID: w.r.Uint32,
 		EndWhenLost: w.ends, LostAfter: 30 * time.Second,
 		RotateAfter: w.rotateAfter, RotateMessages: w.rotateMessages,
 	}
@@ -101,6 +103,7 @@ func (a *app) begin(t *conversation, role control.Role, peer name.Name) *session
 		t.leader = s
 	}
 	t.sessions = append(t.sessions, s)
+	t.slowest = t.slowest.with(p)
 	a.sessions = append(a.sessions, s)
 	w.sessions = append(w.sessions, s)
 	w.result.Sessions++
@@ -116,7 +119,7 @@ func (s *session) step(ev control.Event) {
 	w := s.w
 	w.result.Steps++
 	before, epoch := s.core.Roster(), s.core.Epoch()
-	out := s.core.Step(w.now, ev)
+	out := s.core.Step(s.app.clock.at(w.now), ev)
 	if s.core.Epoch() != epoch || out.Opened {
 		s.turned = w.now
 	}
@@ -132,7 +135,7 @@ func (s *session) step(ev control.Event) {
 	if out.Ended != nil {
 		s.end(out.Ended)
 	} else {
-		s.due = s.core.NextTimeout()
+		s.due = s.app.clock.when(s.core.NextTimeout())
 	}
 	s.check(out)
 }
@@ -178,6 +181,7 @@ func (s *session) transmit(o control.Outbound) {
 		in.App = &pb.ApplicationPayload{PayloadType: o.App.Type, Blob: blob}
 	}
 	s.checkOutbound(o)
+	s.confirms(o)
 	s.w.send(s.app, &packet{talk: s.talk, to: o.To, wide: o.Broadcast, in: in})
 }
 
@@ -261,7 +265,7 @@ func (s *session) end(e *control.End) {
 }
 
 // publish sends a message to all, or to one.
-func (s *session) publish(to *name.Name) *message {
+func (s *session) publish(to *name.Name, kind string) *message {
 	w := s.w
 	if len(s.outbox) >= 64 || to == nil && !s.core.CanPublish() || to != nil && !s.core.CanPublishTo() {
 		return nil
@@ -277,7 +281,7 @@ func (s *session) publish(to *name.Name) *message {
 	m.awaited = slices.Clone(m.audience)
 	w.messages = append(w.messages, m)
 	w.result.Published++
-	msg := control.AppMessage{Type: "text", Payload: strconv.AppendInt(nil, int64(m.index), 10)}
+	msg := control.AppMessage{Type: kind, Payload: strconv.AppendInt(nil, int64(m.index), 10)}
 	s.writing = m
 	if to != nil {
 		s.step(control.PublishTo{To: *to, Msg: msg})

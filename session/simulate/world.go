@@ -34,6 +34,7 @@ type world struct {
 	orders   map[orderKey]commitInfo // GROUP_UPDATEs, by their ids
 	ops      control.Op
 	healed   bool
+	flooded  bool // once is enough
 
 	result Result
 	trace  strings.Builder
