@@ -263,6 +263,13 @@ func (g *mlsGroup) Load(state []byte) error {
 	return err
 }
 
+func (g *mlsGroup) Skip(n int) error {
+	if g.group == nil {
+		return errNoGroup
+	}
+	return g.group.Skip(uint32(n))
+}
+
 func (g *mlsGroup) Wipe() {
 	if g.group != nil {
 		g.group.Wipe()

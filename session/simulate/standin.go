@@ -304,6 +304,7 @@ func (f *standIn) ForgetBefore(epoch uint64) {
 
 func (f *standIn) Save() ([]byte, error) { return nil, errNoGroup }
 func (f *standIn) Load([]byte) error     { return errNoGroup }
+func (f *standIn) Skip(int) error        { return errNoGroup }
 
 func (f *standIn) Wipe() {
 	f.group, f.epoch, f.pending = 0, 0, nil

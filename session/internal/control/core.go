@@ -1,6 +1,9 @@
 package control
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Core is what a driver drives: a [Machine], a [Moderator] or a [Participant].
 type Core interface {
@@ -17,6 +20,12 @@ type Core interface {
 	Epoch() uint64
 	// Roster lists the members, ourselves first.
 	Roster() []RosterEntry
+	// Save returns the session for [ReadSaved], secrets in clear; nil without an
+	// error if there is nothing to keep, because it is not open yet, or over.
+	Save() ([]byte, error)
+	// Kept yields the messages that a restored session needs beside what Save
+	// returns. What a key stands for never changes.
+	Kept() iter.Seq2[string, AppMessage]
 }
 
 var (

@@ -3,7 +3,9 @@ package control
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -15,6 +17,8 @@ type fakeMLS struct {
 	members []Member
 	past    uint64 // oldest epoch still accepted
 	failAdd bool
+	sent    int
+	used    map[string]bool // keys used by anybody; nil: not looked at
 }
 
 var errFake = errors.New("fake refusal")
@@ -70,6 +74,13 @@ func (f *fakeMLS) Process(c []byte, _ time.Time) error {
 }
 
 func (f *fakeMLS) Encrypt(p, aad []byte) ([]byte, error) {
+	f.sent++
+	if key := fmt.Sprint(f.subject, f.sent); f.used != nil {
+		if f.used[key] {
+			return nil, errTwice
+		}
+		f.used[key] = true
+	}
 	b := binary.BigEndian.AppendUint64(nil, f.epoch)
 	b = append(b, byte(len(aad)))
 	b = append(b, aad...)
@@ -101,6 +112,27 @@ func (f *fakeMLS) Decrypt(b []byte) (Plain, error) {
 func (f *fakeMLS) Epoch() uint64         { return f.epoch }
 func (f *fakeMLS) Members() []Member     { return f.members }
 func (f *fakeMLS) ForgetBefore(e uint64) { f.past = max(f.past, e) }
-func (f *fakeMLS) Save() ([]byte, error) { return nil, nil }
-func (f *fakeMLS) Load([]byte) error     { return nil }
 func (f *fakeMLS) Wipe()                 {}
+func (f *fakeMLS) Skip(n int) error      { f.sent += n; return nil }
+
+type fakeState struct {
+	Subject     string
+	Epoch, Past uint64
+	Members     []Member
+	Sent        int
+}
+
+func (f *fakeMLS) Save() ([]byte, error) {
+	return marshal(fakeState{f.subject, f.epoch, f.past, f.members, f.sent}), nil
+}
+
+func (f *fakeMLS) Load(b []byte) error {
+	var s fakeState
+	if json.Unmarshal(b, &s) != nil || s.Subject != f.subject {
+		return errFake
+	}
+	f.epoch, f.past, f.members, f.sent = s.Epoch, s.Past, s.Members, s.Sent
+	return nil
+}
+
+var errTwice = errors.New("a key is used twice")

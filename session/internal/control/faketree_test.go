@@ -28,6 +28,7 @@ type fakeTree struct {
 	sent   int
 	seen   map[string]bool // messages accepted
 	count  *int            // makes secrets differ
+	used   map[string]bool // keys used by anybody; nil: not looked at
 }
 
 type fakeLeaf struct {
@@ -196,6 +197,12 @@ func (f *fakeTree) Encrypt(p, aad []byte) ([]byte, error) {
 		return nil, errFake
 	}
 	f.sent++
+	if key := fmt.Sprint(f.group, f.epoch, f.leaf, f.sent); f.used != nil {
+		if f.used[key] {
+			return nil, errTwice
+		}
+		f.used[key] = true
+	}
 	return marshal(fakeMessage{Group: f.group, Secret: f.secret[f.epoch], Epoch: f.epoch, Leaf: f.leaf, N: f.sent, Text: p, AAD: aad}), nil
 }
 
@@ -236,6 +243,32 @@ func (f *fakeTree) ForgetBefore(e uint64) {
 	}
 }
 
-func (f *fakeTree) Save() ([]byte, error) { return nil, nil }
-func (f *fakeTree) Load([]byte) error     { return nil }
-func (f *fakeTree) Wipe()                 { f.group = "" }
+func (f *fakeTree) Wipe()            { f.group = "" }
+func (f *fakeTree) Skip(n int) error { f.sent += n; return nil }
+
+type fakeTreeState struct {
+	Issued  time.Time
+	Serial  int
+	Group   string
+	Epoch   uint64
+	Leaf    uint32
+	Leaves  map[uint32]fakeLeaf
+	Secret  map[uint64]string
+	Sent    int
+	Seen    map[string]bool
+	Subject string
+}
+
+func (f *fakeTree) Save() ([]byte, error) {
+	return marshal(fakeTreeState{f.issued, f.serial, f.group, f.epoch, f.leaf, f.leaves, f.secret, f.sent, f.seen, f.subject}), nil
+}
+
+func (f *fakeTree) Load(b []byte) error {
+	var s fakeTreeState
+	if json.Unmarshal(b, &s) != nil || s.Subject != f.subject {
+		return errFake
+	}
+	f.issued, f.serial, f.group, f.epoch, f.leaf = s.Issued, s.Serial, s.Group, s.Epoch, s.Leaf
+	f.leaves, f.secret, f.sent, f.seen = s.Leaves, s.Secret, s.Sent, s.Seen
+	return nil
+}

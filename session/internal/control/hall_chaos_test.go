@@ -23,6 +23,7 @@ type chaosHall struct {
 	cut       *seat  // nothing reaches it, and nothing comes of it
 	cutUntil  time.Time
 	last      map[string]int // number of the last message read, by reader and stream
+	calm      bool           // nobody crashes any more
 }
 
 type sentMessage struct {
@@ -57,11 +58,16 @@ func runChaos(t *testing.T, seed uint64, o hallOptions) (acknowledged int) {
 	c := &chaosHall{hall: newHall(t, o, "alice", "bob", "carol", "dave", "erin"), r: rand.New(rand.NewPCG(seed, 7)), last: map[string]int{}}
 	c.after = c.check
 	c.fate = c.chaos
+	if o.restarts {
+		c.crashes()
+	}
 	for range 120 {
+		c.reviveDue(false)
 		c.act()
 		c.run(time.Duration(c.r.IntN(600)) * time.Millisecond)
 	}
-	c.fate, c.cut = allWell, nil
+	c.fate, c.cut, c.calm = allWell, nil, true
+	c.reviveDue(true)
 	c.run(40 * time.Second) // what is under way ends
 	for _, s := range c.seats {
 		if s.m != nil && s.ended == nil && c.stateOf(s) == away {
@@ -178,9 +184,11 @@ func (c *chaosHall) talk(s *seat) {
 			m.audience[to] = to.life
 		}
 	}
+	c.published = 0
 	c.step(s, Publish{Msg: AppMessage{Payload: []byte(m.text)}})
-	m.id = c.published
-	c.sent = append(c.sent, m)
+	if m.id = c.published; m.id != 0 { // else the app crashed before it was stored
+		c.sent = append(c.sent, m)
+	}
 }
 
 // check looks at everything that is read.

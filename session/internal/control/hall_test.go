@@ -29,6 +29,9 @@ type hall struct {
 	ops     Op
 	after   func(*seat, Output) // checks of a test after every step
 	tap     func(*seat, Outbound)
+	// crash decides whether the app of a seat dies at this step, if it saves.
+	crash func(*seat, Output) crashPoint
+	used  map[string]bool // keys, where apps save
 }
 
 type hallOptions struct {
@@ -39,6 +42,7 @@ type hallOptions struct {
 	rotateTime time.Duration
 	endLost    bool
 	silent     bool // no log
+	restarts   bool // apps save, crash and come back; for runChaos
 }
 
 // seat is one app; its session may end and another begin.
@@ -60,6 +64,8 @@ type seat struct {
 	news       []string
 	ended      *End
 	drops      map[string]int
+	keptSeat
+	open []Op // operations not done
 }
 
 type envelope struct {
@@ -98,7 +104,12 @@ func (h *hall) begin(s *seat) {
 	s.life++
 	s.opened, s.ended, s.subscribed = false, nil, false
 	s.settled, s.got = map[uint32]Settled{}, nil
-	s.mls = &fakeTree{subject: s.subject, strict: s.strict, count: &h.secrets}
+	s.keptSeat = keptSeat{}
+	s.mls = h.newTree(s)
+}
+
+func (h *hall) newTree(s *seat) *fakeTree {
+	return &fakeTree{subject: s.subject, strict: s.strict, count: &h.secrets, used: h.used}
 }
 
 func (h *hall) config(s *seat) Config {
@@ -136,6 +147,9 @@ func (h *hall) step(s *seat, ev Event) {
 		return
 	}
 	out := s.m.Step(h.now, ev)
+	if h.crash != nil && h.dies(s, out) {
+		return
+	}
 	if out.Unsubscribe {
 		s.subscribed = false
 		h.notef(s, "unsubscribes")
@@ -189,6 +203,7 @@ func (h *hall) send(s *seat, o Outbound) {
 	if !IsCommand(o.Type) {
 		blob := o.App.Payload
 		if o.Encrypt {
+			h.seals(s)
 			in.AAD = fmt.Appendf(nil, "%d/%d/%v", o.Type, o.ID, o.To)
 			var err error
 			if blob, err = s.m.Seal(blob, in.AAD); err != nil {
@@ -237,6 +252,7 @@ func (h *hall) post(s *seat, ev Event) {
 func (h *hall) arrive(e envelope) {
 	s := e.to
 	switch {
+	case s.dead:
 	case e.ev != nil:
 		if e.life == s.life {
 			h.step(s, e.ev)
@@ -300,6 +316,10 @@ func (h *hall) run(limit time.Duration) {
 // do begins an operation and returns its number.
 func (h *hall) do(s *seat, ev func(Op) Event) Op {
 	h.ops++
+	s.open = append(s.open, h.ops)
+	if s.dead {
+		s.done[h.ops] = errCrashed
+	}
 	h.notef(s, "operation %d: %T", h.ops, ev(h.ops))
 	h.step(s, ev(h.ops))
 	return h.ops

@@ -35,6 +35,8 @@ type MLS interface {
 	// Save and Load carry the group across a restart, secrets in clear.
 	Save() ([]byte, error)
 	Load(state []byte) error
+	// Skip uses up the keys of our next n messages.
+	Skip(n int) error
 	// Wipe drops all secrets.
 	Wipe()
 }

@@ -30,6 +30,7 @@ type peer struct {
 	online   bool
 	missed   int // heartbeats
 	received int // messages in this epoch
+	serial   int // tells it from the same member at another time
 	rx       *arq.Receiver[delivered]
 	direct   recent
 }
@@ -66,7 +67,9 @@ func (r *recent) add(id MessageID) bool {
 type stream struct {
 	mls       MLS
 	reliable  bool
+	senders   arq.SenderConfig
 	receivers arq.ReceiverConfig
+	serials   int // drawn for peers
 	tx        *arq.Sender[name.Key, AppMessage]
 	spoke     bool // something was sent to a peer since the last heartbeat
 	sent      int  // messages encrypted in this epoch
@@ -98,14 +101,13 @@ func newStream(cfg *Config, startAtOne bool) stream {
 	if cfg.MLS != nil {
 		reach = maxAhead
 	}
+	senders := arq.SenderConfig{Reliable: cfg.Reliable, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries, Reach: reach}
 	return stream{
-		mls: cfg.MLS, reliable: cfg.Reliable,
+		mls: cfg.MLS, reliable: cfg.Reliable, senders: senders,
 		receivers: arq.ReceiverConfig{
 			Reliable: cfg.Reliable, StartAtOne: startAtOne, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries,
 		},
-		tx: arq.NewSender[name.Key, AppMessage](arq.SenderConfig{
-			Reliable: cfg.Reliable, Interval: cfg.Interval, MaxRetries: cfg.MaxRetries, Reach: reach,
-		}),
+		tx: arq.NewSender[name.Key, AppMessage](senders),
 	}
 }
 
@@ -119,7 +121,8 @@ func (s *stream) startKeys() {
 }
 
 func (s *stream) newPeer(n name.Name) peer {
-	return peer{name: n, rx: arq.NewReceiver[delivered](s.receivers)}
+	s.serials++
+	return peer{name: n, serial: s.serials, rx: arq.NewReceiver[delivered](s.receivers)}
 }
 
 // Seal encrypts the payload of an [Outbound] whose Encrypt is set; aad is the
