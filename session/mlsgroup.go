@@ -88,7 +88,7 @@ func (g *mlsGroup) verify(m mls.Member, why mls.Reason) error {
 
 func (g *mlsGroup) member(m mls.Member, claims identity.Claims) control.Member {
 	return control.Member{
-		Leaf: m.Leaf, Subject: claims.Subject, Key: m.SignatureKey, IssuedAt: claims.IssuedAt,
+		Leaf: m.Leaf, Subject: claims.Subject, Key: m.SignatureKey, IssuedAt: claims.IssuedAt, Expires: claims.Expires,
 		Token:     sha256.Sum256(m.Credential),
 		ChecksAge: len(m.Suites) != 1, // ours name the suite of the group alone
 	}

@@ -95,3 +95,23 @@ func TestKeyPackagesOfOneSession(t *testing.T) {
 		t.Error("an old token was not renewed")
 	}
 }
+
+// TestMembersTellTheirTokens: when the token of a leaf was issued and expires,
+// which decides whom the real library lets in.
+func TestMembersTellTheirTokens(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	moderator := groupFor(t, "org/ns/moderator", "", now)
+	if err := moderator.Create(now); err != nil {
+		t.Fatal(err)
+	}
+	admit(t, moderator, groupFor(t, "org/ns/bob", moderator.provider.Subject(), now), now)
+	members := moderator.Members()
+	if len(members) != 2 {
+		t.Fatalf("%d members", len(members))
+	}
+	for _, m := range members {
+		if !m.IssuedAt.Equal(now) || !m.Expires.Equal(now.Add(identity.TokenLife)) {
+			t.Errorf("%s: issued %v, expires %v; now %v", m.Subject, m.IssuedAt, m.Expires, now)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -184,12 +185,21 @@ func (mo *Moderator) rotate(now time.Time, out *Output) error {
 	return nil
 }
 
-// stale returns the error about the first leaf that passes and whose token is
-// too old for members that check.
-func (mo *Moderator) stale(now time.Time, leaves map[name.ID]Member, ids ...name.ID) error {
+// stale reports whether members that check refuse the token of a leaf. They look
+// at when it expires, which for a shared secret is [TokenLife] after its issue.
+func (l Member) stale(now time.Time) bool {
+	if l.Expires.IsZero() {
+		return !l.IssuedAt.IsZero() && now.Sub(l.IssuedAt) > TokenLife
+	}
+	return now.After(l.Expires)
+}
+
+// staleness returns the error about the first of these leaves that members that
+// check refuse.
+func (mo *Moderator) staleness(now time.Time, leaves map[name.ID]Member, ids ...name.ID) error {
 	for _, id := range ids {
 		leaf, ok := leaves[id]
-		if !ok || leaf.IssuedAt.IsZero() || now.Sub(leaf.IssuedAt) <= TokenLife {
+		if !ok || !leaf.stale(now) {
 			continue
 		}
 		who := mo.cfg.Local
@@ -216,7 +226,23 @@ func (mo *Moderator) addable(now time.Time, newcomer Member) error {
 	} else if !mo.checked(leaves, nil) {
 		return nil
 	}
-	return mo.stale(now, leaves, ids...)
+	return mo.staleness(now, leaves, ids...)
+}
+
+// readmittable reports whether m can be let in anew with a leaf. One that checks
+// the age of tokens cannot as long as any is old, its own included: the real
+// library puts the token of its first join into the new leaf.
+func (mo *Moderator) readmittable(now time.Time, leaf Member, m *member) error {
+	if !leaf.ChecksAge {
+		return nil
+	}
+	leaves := maps.Clone(mo.leaves())
+	leaves[m.name.ID] = leaf
+	ids := []name.ID{mo.cfg.Local.ID}
+	for _, o := range mo.members {
+		ids = append(ids, o.name.ID)
+	}
+	return mo.staleness(now, leaves, ids...)
 }
 
 // replaceable reports whether a commit that removes leaf, or renews our own,
@@ -227,7 +253,7 @@ func (mo *Moderator) replaceable(now time.Time, leaf Member, but *member) error 
 	if !mo.checked(leaves, but) {
 		return nil
 	}
-	return mo.stale(now, leaves, name.IDOf(leaf.Subject), mo.cfg.Local.ID)
+	return mo.staleness(now, leaves, name.IDOf(leaf.Subject), mo.cfg.Local.ID)
 }
 
 // checked reports whether a member other than but checks the age of tokens.

@@ -26,7 +26,8 @@ var (
 )
 
 // TokenLife is the age from which on members running the real library refuse a
-// leaf: a commit that touches it, and a tree that contains it.
+// leaf with a token made from a shared secret: a commit that touches the leaf,
+// and a tree that contains it. Tokens of other kinds say when they expire.
 const TokenLife = time.Hour
 
 // TokenRenewal is the age from which on a token is replaced where a leaf is.
@@ -43,7 +44,7 @@ type StaleError struct {
 }
 
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("the identity token of member %s is %v old, more than the %v that members running the real library accept: "+
+	return fmt.Sprintf("the identity token of member %s is %v old and has expired, which members running the real library do not accept: "+
 		"remove it by force and invite it again (others running the real library are then lost and must be invited again too), or open a new group",
-		e.Member.Path(), e.Age.Round(time.Second), TokenLife)
+		e.Member.Path(), e.Age.Round(time.Second))
 }

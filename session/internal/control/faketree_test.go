@@ -16,6 +16,7 @@ import (
 type fakeTree struct {
 	subject string
 	strict  bool
+	keeps   bool // puts the token of its first join into every leaf
 	issued  time.Time
 	serial  int    // of the last key package
 	pending string // it, as JSON
@@ -80,7 +81,7 @@ func marshal(v any) []byte {
 
 func (f *fakeTree) KeyPackage(now time.Time) ([]byte, error) {
 	f.serial++
-	if now.Sub(f.issued) > TokenRenewal {
+	if !f.keeps && now.Sub(f.issued) > TokenRenewal {
 		f.issued = now
 	}
 	kp := marshal(f.own())

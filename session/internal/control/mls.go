@@ -64,6 +64,8 @@ type Member struct {
 	// IssuedAt is when the identity token in the leaf was made, zero if the
 	// token does not tell.
 	IssuedAt time.Time
+	// Expires is until when that token is valid, zero if it does not tell.
+	Expires time.Time
 	// Token is the SHA-256 of the token. Members mint one per session, so that
 	// it tells who was removed and invited again; times, in whole seconds, do
 	// not.

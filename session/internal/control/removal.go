@@ -212,6 +212,7 @@ func (mo *Moderator) readmit(now time.Time, t *task, out *Output) error {
 	from := mo.mls.Epoch()
 	commit, welcome, err := mo.mls.Commit(Change{
 		Remove: []uint32{leaf.Leaf}, Add: [][]byte{kp}, Subject: m.subject, Key: m.key,
+		Check: func(renewed Member) error { return mo.readmittable(now, renewed, m) },
 	}, now)
 	mo.tree = nil
 	if err != nil {
