@@ -55,14 +55,15 @@ var rules = []rule{
 	{path: "session/internal/control", ours: []string{"session/internal/arq", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, pure: true, why: "protocol machines are plain state; MLS comes through an interface"},
 	{path: "session/internal/mls", pure: true, why: "RFC 9420 on the standard library alone"},
 	{path: "session/simulate", ours: []string{"session/internal/control", "session/internal/mls", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, pure: true, why: "a tool of tests: machines and MLS core in virtual time, from one seed"},
+	{path: "session/statefile", third: []string{"go.etcd.io/bbolt"}, why: "owns the file that sessions are kept in"},
 	{path: "session", ours: []string{"session/identity", "session/internal/arq", "session/internal/control", "session/internal/mls", "slimnode/link", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, third: []string{zerolog}, why: "never imports the node"},
 	{path: "adapters/mcp/gosdk", ours: []string{"adapters/mcp"}, third: []string{goSDK}, why: "users of mcp-go do not pull go-sdk in"},
 	{path: "adapters/mcp/...", ours: []string{"adapters/mcp", "session", "session/identity", "slimnode/name"}, third: []string{mcpGo}, why: "adapters use only what applications may use"},
 	{path: "bridge/stdio/...", why: "a front knows frames, nothing else"},
-	{path: "bridge/cmd/slimbridge", ours: []string{"bridge", "bridge/stdio", "adapters/mcp", "session", "session/identity", "slimnode", "slimnode/nodeconfig", "slimnode/name"}, third: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", zerolog, mcpGo, xsys}, why: "flags, environment and exit codes live here alone"},
+	{path: "bridge/cmd/slimbridge", ours: []string{"bridge", "bridge/stdio", "adapters/mcp", "session", "session/identity", "session/statefile", "slimnode", "slimnode/nodeconfig", "slimnode/name"}, third: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", zerolog, mcpGo, xsys}, why: "flags, environment and exit codes live here alone"},
 	{path: "bridge", ours: []string{"bridge/stdio", "adapters/mcp", "session", "session/identity", "slimnode/name"}, third: []string{zerolog, xsys}, why: "pairs a front with a session, no wire and no link"},
-	{path: "examples/...", ours: []string{"session", "session/identity", "adapters/mcp", "bridge", "slimnode", "slimnode/name"}, third: []string{mcpGo, zerolog}, why: "examples use what users may use"},
-	{path: "integration/...", ours: []string{"integration/...", "session", "session/identity", "session/identity/jwtid", "session/identity/spiffe", "session/identity/spiffe/workloadtest", "session/simulate", "adapters/mcp", "adapters/mcp/gosdk", "bridge", "bridge/stdio", "slimnode", "slimnode/name", "slimnode/link", "slimnode/link/linktest", "slimnode/wire", "slimnode/wire/dataplanepb"}, third: []string{mcpGo, goSDK, zerolog, grpc, protobuf, websocket}, why: "tests"},
+	{path: "examples/...", ours: []string{"session", "session/identity", "session/statefile", "adapters/mcp", "bridge", "slimnode", "slimnode/name"}, third: []string{mcpGo, zerolog}, why: "examples use what users may use"},
+	{path: "integration/...", ours: []string{"integration/...", "session", "session/identity", "session/identity/jwtid", "session/identity/spiffe", "session/identity/spiffe/workloadtest", "session/simulate", "session/statefile", "adapters/mcp", "adapters/mcp/gosdk", "bridge", "bridge/stdio", "slimnode", "slimnode/name", "slimnode/link", "slimnode/link/linktest", "slimnode/wire", "slimnode/wire/dataplanepb"}, third: []string{mcpGo, goSDK, zerolog, grpc, protobuf, websocket}, why: "tests"},
 }
 
 // impure is what pure packages may not import: whatever waits, locks, reads
