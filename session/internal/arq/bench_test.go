@@ -1,6 +1,7 @@
 package arq
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -79,5 +80,71 @@ func BenchmarkTick(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.Tick(s.NextTimeout())
+	}
+}
+
+// BenchmarkSave saves before every acknowledgement: with nothing open, with
+// one message open, with a full window, and with a full ring kept for a peer
+// that is offline.
+func BenchmarkSave(b *testing.B) {
+	for _, c := range []struct {
+		name           string
+		peers, publish int
+		offline        bool
+	}{
+		{"idle/peers=1", 1, 0, false}, {"idle/peers=10", 10, 0, false}, {"open=1/peers=1", 1, 1, false},
+		{"open=256/peers=1", 1, 256, false}, {"kept=512/peers=10", 10, 512, true},
+	} {
+		s := NewSender[name3, *int](SenderConfig{Reliable: true, MaxRetries: 10})
+		for p := range c.peers {
+			s.Online(epoch, name3{N: [4]uint64{1 << 63, uint64(p)}})
+		}
+		if c.offline {
+			s.Offline(s.peers[0].id)
+		}
+		for i := range c.publish + 100 {
+			id, _ := s.Publish(epoch, nil, 100)
+			for _, p := range s.peers {
+				if p.online && (i < 100 || c.offline) {
+					s.Ack(p.id, id)
+				}
+			}
+		}
+		b.Run("state/"+c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Save()
+			}
+		})
+		b.Run("json/"+c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			size := 0
+			for b.Loop() {
+				text, err := json.Marshal(s.Save())
+				if err != nil {
+					b.Fatal(err)
+				}
+				size = len(text)
+			}
+			b.ReportMetric(float64(size), "bytes")
+		})
+	}
+}
+
+// name3 is as large as the names of real peers.
+type name3 struct{ N [4]uint64 }
+
+func BenchmarkSaveReceiver(b *testing.B) {
+	for _, gap := range []MessageID{0, 512} {
+		r := NewReceiver[*int](ReceiverConfig{Reliable: true, StartAtOne: true, MaxRetries: 10})
+		for id := MessageID(2); id <= gap; id++ {
+			r.Message(epoch, id, nil, 100)
+		}
+		b.Run(fmt.Sprintf("gap=%d", gap), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Save()
+			}
+		})
 	}
 }

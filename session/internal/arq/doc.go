@@ -24,6 +24,14 @@
 //	r := arq.NewReceiver[Message](arq.ReceiverConfig{Reliable: true, Interval: time.Second, MaxRetries: 10})
 //	out := r.Message(now, id, msg, len(payload)) // acknowledge, deliver, request as out says
 //
+// To go on in another process, write Save and what Kept or Held yields before
+// anything leaves that others rely on: a first transmission, lest its id is
+// given to another message, and an acknowledgement.
+//
+//	s, err := arq.RestoreSender(config, state, content) // paused
+//	s.Skipped(n)                                        // keys passed over
+//	s.Resume(now)
+//
 // Both types are plain state, not safe for concurrent use: the goroutine that
 // owns the session owns them. Returned slices belong to the caller. The rules
 // follow agntcy/slim crates/session/src/{session_sender,session_receiver,

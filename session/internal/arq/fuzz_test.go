@@ -26,81 +26,87 @@ func FuzzSender(f *testing.F) {
 		if in[0]&0x40 != 0 {
 			s.newest, s.firstOpen, s.firstKept = uint64(MaxID)-3, uint64(MaxID)-2, uint64(MaxID)-2
 		}
-		floors := map[*peer[byte]]uint64{}
-		settled := map[MessageID]int{}
-		count := func(list []Settled[byte]) {
-			for _, one := range list {
-				settled[one.ID]++
-				if settled[one.ID] > 1 {
-					t.Fatalf("message %d settled twice", one.ID)
-				}
-			}
-		}
-		for in = in[1:]; len(in) >= 2; in = in[2:] {
-			a := in[1]
-			id := idAt(s.newest - uint64(a>>2))
-			switch in[0] % 14 {
-			case 0, 1, 2:
-				if s.CanPublish(int(a)) || a%16 == 15 { // sometimes against the rule
-					s.Publish(now, []byte{a}, int(a))
-				}
-			case 3:
-				s.Online(now, a&3)
-			case 4:
-				count(s.Ack(a&3, id))
-			case 5:
-				if s.CanAnswer(a & 3) {
-					s.Count()
-					_, _, list := s.Rtx(now, a&3, id)
-					count(list)
-				}
-			case 6:
-				count(s.Offline(a & 3))
-			case 7:
-				count(s.Remove(a & 3))
-			case 8:
-				now = now.Add(time.Duration(int8(a)) * 100 * time.Millisecond)
-				_, list, lost := s.Tick(now)
-				count(list)
-				for _, p := range lost {
-					if s.byID[p].online {
-						t.Fatalf("lost peer %d is online", p)
-					}
-				}
-			case 9:
-				s.Pause(now)
-			case 10:
-				s.Resume(now)
-			case 11:
-				if a%8 == 7 {
-					count(s.Fail())
-				}
-			case 13:
-				for range a & 31 {
-					s.Encrypted()
-				}
-				if a > 200 {
-					s.NewEpoch()
-				}
-			case 12:
-				count(s.Ack(a, MessageID(a)<<24|MessageID(a)))
-			}
-			checkSender(t, s)
-			for _, p := range s.peers {
-				if p.floor < floors[p] {
-					t.Fatalf("floor of %d went back", p.id)
-				}
-				floors[p] = p.floor
-			}
-		}
-		open := s.Pending()
-		left := s.Fail()
-		if len(left) < open || s.Pending() != 0 || s.CanPublish(0) {
-			t.Fatalf("%d open, %d failed, %d still pending", open, len(left), s.Pending())
-		}
-		count(left)
-		checkSender(t, s)
+		playSender(t, s, now, in[1:])
 	})
+}
+
+// playSender makes the calls that in says, and at the end Fail.
+func playSender(t *testing.T, s *Sender[byte, []byte], now time.Time, in []byte) {
+	t.Helper()
+	floors := map[*peer[byte]]uint64{}
+	settled := map[MessageID]int{}
+	count := func(list []Settled[byte]) {
+		for _, one := range list {
+			settled[one.ID]++
+			if settled[one.ID] > 1 {
+				t.Fatalf("message %d settled twice", one.ID)
+			}
+		}
+	}
+	for ; len(in) >= 2; in = in[2:] {
+		a := in[1]
+		id := idAt(s.newest - uint64(a>>2))
+		switch in[0] % 14 {
+		case 0, 1, 2:
+			if s.CanPublish(int(a)) || a%16 == 15 { // sometimes against the rule
+				s.Publish(now, []byte{a}, int(a))
+			}
+		case 3:
+			s.Online(now, a&3)
+		case 4:
+			count(s.Ack(a&3, id))
+		case 5:
+			if s.CanAnswer(a & 3) {
+				s.Count()
+				_, _, list := s.Rtx(now, a&3, id)
+				count(list)
+			}
+		case 6:
+			count(s.Offline(a & 3))
+		case 7:
+			count(s.Remove(a & 3))
+		case 8:
+			now = now.Add(time.Duration(int8(a)) * 100 * time.Millisecond)
+			_, list, lost := s.Tick(now)
+			count(list)
+			for _, p := range lost {
+				if s.byID[p].online {
+					t.Fatalf("lost peer %d is online", p)
+				}
+			}
+		case 9:
+			s.Pause(now)
+		case 10:
+			s.Resume(now)
+		case 11:
+			if a%8 == 7 {
+				count(s.Fail())
+			}
+		case 13:
+			for range a & 31 {
+				s.Encrypted()
+			}
+			if a > 200 {
+				s.NewEpoch()
+			}
+		case 12:
+			count(s.Ack(a, MessageID(a)<<24|MessageID(a)))
+		}
+		checkSender(t, s)
+		for _, p := range s.peers {
+			if p.floor < floors[p] {
+				t.Fatalf("floor of %d went back", p.id)
+			}
+			floors[p] = p.floor
+		}
+	}
+	open := s.Pending()
+	left := s.Fail()
+	if len(left) < open || s.Pending() != 0 || s.CanPublish(0) {
+		t.Fatalf("%d open, %d failed, %d still pending", open, len(left), s.Pending())
+	}
+	count(left)
+	checkSender(t, s)
 }
 
 // FuzzReceiver plays a hostile source.
@@ -120,37 +126,43 @@ func FuzzReceiver(f *testing.F) {
 		if in[0]&0x40 != 0 {
 			r.started, r.last, r.newest = true, uint64(MaxID)-5, uint64(MaxID)-5
 		}
-		for in = in[1:]; len(in) >= 2; in = in[2:] {
-			a := in[1]
-			before, started := r.last, r.started
-			var out Result[byte]
-			switch in[0] % 9 {
-			case 0:
-				out = r.Message(now, idAt(r.last+uint64(a)-4)&MaxID, a, int(a))
-			case 1:
-				out = r.Message(now, MessageID(a)*0x01010101, a, int(a))
-			case 2:
-				out = r.Reply(now, idAt(r.last+uint64(a)-4), a, int(a), false)
-			case 3:
-				out = r.Reply(now, idAt(r.last+uint64(a)-4), a, int(a), true)
-			case 4:
-				now = now.Add(time.Duration(int8(a)) * 100 * time.Millisecond)
-				out = r.Tick(now)
-			case 5:
-				r.Pause(now)
-			case 6:
-				r.Resume(now)
-			case 7:
-				out = r.Flush()
-			case 8:
-				out = r.Reply(now, MessageID(a)*0x01010101, a, -int(a), a&1 == 0)
-			}
-			checkReceiver(t, r)
-			if c.Reliable {
-				checkRun(t, r, before, started, out)
-			}
-		}
+		playReceiver(t, r, now, in[1:])
 	})
+}
+
+// playReceiver makes the calls that in says.
+func playReceiver(t *testing.T, r *Receiver[byte], now time.Time, in []byte) {
+	t.Helper()
+	for ; len(in) >= 2; in = in[2:] {
+		a := in[1]
+		before, started := r.last, r.started
+		var out Result[byte]
+		switch in[0] % 9 {
+		case 0:
+			out = r.Message(now, idAt(r.last+uint64(a)-4)&MaxID, a, int(a))
+		case 1:
+			out = r.Message(now, MessageID(a)*0x01010101, a, int(a))
+		case 2:
+			out = r.Reply(now, idAt(r.last+uint64(a)-4), a, int(a), false)
+		case 3:
+			out = r.Reply(now, idAt(r.last+uint64(a)-4), a, int(a), true)
+		case 4:
+			now = now.Add(time.Duration(int8(a)) * 100 * time.Millisecond)
+			out = r.Tick(now)
+		case 5:
+			r.Pause(now)
+		case 6:
+			r.Resume(now)
+		case 7:
+			out = r.Flush()
+		case 8:
+			out = r.Reply(now, MessageID(a)*0x01010101, a, -int(a), a&1 == 0)
+		}
+		checkReceiver(t, r)
+		if r.cfg.Reliable {
+			checkRun(t, r, before, started, out)
+		}
+	}
 }
 
 // checkRun: what was delivered is exactly what lies between the two positions.

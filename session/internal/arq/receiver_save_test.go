@@ -44,7 +44,7 @@ func receiverAgain(t *testing.T, r *Receiver[byte]) *Receiver[byte] {
 // TestReceiverGoesOn compares a receiver that was paused with one that was
 // restored at that moment, in all that they do afterwards.
 func TestReceiverGoesOn(t *testing.T) {
-	for seed := range 2000 {
+	for seed := range *seeds / 2 {
 		twinReceivers(t, rand.New(rand.NewPCG(uint64(seed), 8)))
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

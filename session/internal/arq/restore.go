@@ -41,7 +41,7 @@ func (s *Sender[P, T]) restoreCounters(st *SenderState[P]) error {
 		return unfit("number of messages")
 	case (st.Closed || !s.cfg.Reliable) && (st.Slots != 0 || n > 0):
 		return unfit("messages of a sender that keeps none")
-	case st.Slots < 0 || n > min(st.Slots, s.cfg.Ring):
+	case n > min(st.Slots, s.cfg.Ring):
 		return unfit("more messages than room")
 	}
 	if st.Slots > 0 {

@@ -45,7 +45,7 @@ func (s *snapshot[S]) message(seq uint64) (uint64, int, bool) {
 // a new one knows no more than what was written before the last
 // acknowledgement, publication or report.
 func TestSimulationOfRestarts(t *testing.T) {
-	n := *seeds
+	n := *seeds / 2
 	if testing.Short() {
 		n /= 10
 	}
@@ -170,7 +170,7 @@ func again[P comparable, T any](t *testing.T, s *Sender[P, T], size func(T) int)
 // TestSenderGoesOn compares a sender that was paused with one that was
 // restored at that moment, in all that they do afterwards.
 func TestSenderGoesOn(t *testing.T) {
-	for seed := range 2000 {
+	for seed := range *seeds / 2 {
 		twinSenders(t, rand.New(rand.NewPCG(uint64(seed), 7)))
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -273,4 +273,30 @@ func stepSender(s *Sender[byte, byte], now time.Time, op int, a byte) []any {
 		s.Resume(now)
 	}
 	return []any{s.Pending(), s.Deaf(peer)}
+}
+
+// TestSavingIsCheap: with nothing open there is one slice, of the peers.
+func TestSavingIsCheap(t *testing.T) {
+	s := NewSender[int, *int](SenderConfig{Reliable: true})
+	r := NewReceiver[*int](ReceiverConfig{Reliable: true, StartAtOne: true})
+	s.Online(epoch, 0)
+	s.Online(epoch, 1)
+	for range 100 {
+		id, _ := s.Publish(epoch, nil, 8)
+		r.Message(epoch, id, nil, 8)
+		s.Ack(0, id)
+		s.Ack(1, id)
+	}
+	if got := testing.AllocsPerRun(100, func() {
+		s.Save()
+		r.Save()
+		for range s.Kept() {
+			t.Fatal("a message is kept")
+		}
+		for range r.Held() {
+			t.Fatal("a message is held")
+		}
+	}); got != 1 {
+		t.Errorf("%v allocations, want 1", got)
+	}
 }

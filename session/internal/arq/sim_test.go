@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-var seeds = flag.Int("seeds", 3000, "number of random runs of TestSimulation")
+var seeds = flag.Int("seeds", 3000, "number of random runs of each simulation")
 
 // TestSimulation runs a sender and its receivers in virtual time over a
 // channel that loses, duplicates and reorders.
