@@ -15,6 +15,11 @@
 //	claims, err := me.Verify(token, time.Now())
 //	err = identity.VerifySignature(claims.PublicKey, message, sig)
 //
+// Such an identity is a new one each time: its subject has a random suffix, and
+// its key is in memory alone. [KeepSharedSecret] and, for JWT and SPIFFE
+// identities, [KeepSigner] make one that outlives the process, in a [Store] such
+// as package statefile's.
+//
 // The package knows nothing of sessions, names' routing or MLS, opens no
 // connection, reads no clock and never puts a token, key or secret in an error
 // or a log. It does not remember nonces: one token may stand on a batch of

@@ -1,10 +1,14 @@
 package identity_test
 
 import (
+	"crypto/rand"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/identity"
+	"github.com/slimbridge/slimbridge/session/statefile"
 )
 
 func ExampleNewSharedSecret() {
@@ -39,4 +43,36 @@ func ExampleNewSharedSecret() {
 	// true <nil>
 	// <nil>
 	// [redacted]
+}
+
+func ExampleKeepSharedSecret() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	secret, key := identity.GenerateSecret(), make([]byte, 32)
+	rand.Read(key) // keep it where secrets are kept
+
+	var subjects []string
+	for range 2 { // the second time is after a restart
+		state, err := statefile.Open(filepath.Join(dir, "alice.state"), key)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		alice, err := identity.KeepSharedSecret(secret, "org/ns/alice", state)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		subjects = append(subjects, alice.Subject())
+		if err := state.Close(); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	fmt.Println(subjects[0] == subjects[1])
+	// Output: true
 }

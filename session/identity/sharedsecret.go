@@ -55,23 +55,26 @@ var (
 // suffix, the signature key is new. base is normally the app's name as
 // "org/ns/app"; it must not be empty and must not contain ":" or white space.
 func NewSharedSecret(s Secret, base string) (*SharedSecret, error) {
-	if s.IsZero() {
-		return nil, errors.New("identity: no secret given: make one with `slimbridge secret new`")
-	}
-	if err := checkBase(base); err != nil {
+	if err := checkShared(s, base); err != nil {
 		return nil, err
 	}
 	signer, err := newP256Signer()
 	if err != nil {
 		return nil, err
 	}
+	return sharedSecret(s, base+"_"+randomSuffix(), signer), nil
+}
+
+func sharedSecret(s Secret, subject string, signer *p256Signer) *SharedSecret {
 	claims := `{"pubkey":"` + EncodePublicKey(signer.public) + `"}`
-	return &SharedSecret{
-		secret:  s,
-		subject: base + "_" + randomSuffix(),
-		claims:  rawURL.EncodeToString([]byte(claims)),
-		signer:  signer,
-	}, nil
+	return &SharedSecret{secret: s, subject: subject, claims: rawURL.EncodeToString([]byte(claims)), signer: signer}
+}
+
+func checkShared(s Secret, base string) error {
+	if s.IsZero() {
+		return errors.New("identity: no secret given: make one with `slimbridge secret new`")
+	}
+	return checkBase(base)
 }
 
 func checkBase(base string) error {

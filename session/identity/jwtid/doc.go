@@ -18,7 +18,7 @@
 // typ, alg and, as kid, the subject; claims iss, sub, aud (always an array), exp,
 // iat, nbf and pubkey, the key that signs the subject's control messages and is
 // the key of its MLS leaves. That key is a P-256 key of its own, made with the
-// provider, whatever key signs the tokens.
+// provider or given by Config.Signer, whatever key signs the tokens.
 //
 // The subject is the identity: the app's 128-bit id derives from it, so two apps
 // with one subject have one id and must not run at the same time.

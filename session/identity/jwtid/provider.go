@@ -42,6 +42,9 @@ type Config struct {
 	KeyID string
 	// Claims are further claims, without the registered ones and pubkey.
 	Claims map[string]any
+	// Signer is the key in the claim pubkey, such as one of
+	// [identity.KeepSigner]. Default a new one.
+	Signer identity.Signer
 }
 
 // Validate reports all faults of c but those of the key's content.
@@ -100,7 +103,7 @@ type Provider struct {
 
 var _ identity.Provider = (*Provider)(nil)
 
-// New reads the key and makes a new signature key.
+// New reads the key and, without Config.Signer, makes a new signature key.
 func New(c Config) (*Provider, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -112,12 +115,14 @@ func New(c Config) (*Provider, error) {
 	if c.KeyID == "" {
 		c.KeyID = c.Subject
 	}
-	signer, err := identity.NewSigner()
-	if err != nil {
-		return nil, err
+	p := &Provider{cfg: c, signer: c.Signer}
+	var err error
+	if p.signer == nil {
+		if p.signer, err = identity.NewSigner(); err != nil {
+			return nil, err
+		}
 	}
-	p := &Provider{cfg: c, signer: signer}
-	if p.extra, err = further(c.Claims, signer); err != nil {
+	if p.extra, err = further(c.Claims, p.signer); err != nil {
 		return nil, err
 	}
 	p.cfg.Claims = nil
@@ -157,7 +162,7 @@ func further(claims map[string]any, signer identity.Signer) ([]byte, error) {
 // Subject is the configured one.
 func (p *Provider) Subject() string { return p.cfg.Subject }
 
-// Signer is a P-256 key made with the provider.
+// Signer is that of the configuration, or a P-256 key made with the provider.
 func (p *Provider) Signer() identity.Signer { return p.signer }
 
 // Fault is why the key file's present content is not used, nil if it is.

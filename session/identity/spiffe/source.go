@@ -48,6 +48,9 @@ type Config struct {
 	// TrustDomains whose members are accepted. Default: all that the agent has
 	// bundles for, the federated ones included.
 	TrustDomains []string
+	// Signer is the key that our tokens carry, such as one of
+	// [identity.KeepSigner]. Default: a new one.
+	Signer identity.Signer
 }
 
 func (c Config) withDefaults() Config {
@@ -125,10 +128,12 @@ func open(ctx context.Context, c Config, options ...workloadapi.ClientOption) (*
 		return nil, err
 	}
 	c = c.withDefaults()
-	s := &Source{cfg: c, admitted: jws.NewMemory[checked](admittedTokens)}
+	s := &Source{cfg: c, signer: c.Signer, admitted: jws.NewMemory[checked](admittedTokens)}
 	var err error
-	if s.signer, err = identity.NewSigner(); err != nil {
-		return nil, err
+	if s.signer == nil {
+		if s.signer, err = identity.NewSigner(); err != nil {
+			return nil, err
+		}
 	}
 	s.params = jwtsvid.Params{Audience: c.Audience[0], ExtraAudiences: append(slices.Clone(c.Audience[1:]), carrierOf(s.signer.Public()))}
 	if c.SPIFFEID != "" {
@@ -228,7 +233,7 @@ func (s *Source) renew(ctx context.Context, wait time.Duration) {
 // Subject is the SPIFFE ID.
 func (s *Source) Subject() string { return s.subject }
 
-// Signer is a P-256 key made with the source.
+// Signer is that of the configuration, or a P-256 key made with the source.
 func (s *Source) Signer() identity.Signer { return s.signer }
 
 // Token returns the present SVID, or [identity.ErrExpired] if the agent has not
