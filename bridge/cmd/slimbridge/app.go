@@ -2,20 +2,23 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/slimbridge/slimbridge/session"
-	"github.com/slimbridge/slimbridge/session/identity"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
-// dialApp makes an app with a shared secret. Its error is for the user.
-func (p *program) dialApp(ctx context.Context, self name.Name, node string, secret identity.Secret) (*session.App, error) {
-	id, err := identity.NewSharedSecret(secret, self.Path())
+// dialApp makes an app. Its error is for the user.
+func (p *program) dialApp(ctx context.Context, self name.Name, node string, creds credentials) (*session.App, error) {
+	id, verifier, err := creds.of(self)
 	if err != nil {
 		return nil, err
 	}
+	if !fits(id.Subject(), self) {
+		fmt.Fprintf(p.stderr, "slimbridge: warning: our identity is %s, which is not our name %s: peers that check this refuse us\n", printable([]byte(id.Subject())), self.Path())
+	}
 	app, err := session.Dial(ctx, session.Config{
-		Name: self, Identity: id, Verifier: id, Node: node, Version: thisVersion(),
+		Name: self, Identity: id, Verifier: verifier, Node: node, Version: thisVersion(),
 		Logger: p.log.With().Str("app", self.Path()).Logger(),
 	})
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slimbridge/slimbridge/session"
-	"github.com/slimbridge/slimbridge/session/identity"
 	"github.com/slimbridge/slimbridge/slimnode"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
@@ -52,7 +51,7 @@ come back, and only where messages are acknowledged.`,
 		},
 	}
 	b.node.add(cmd, " or \""+embedded+"\" to bring one")
-	b.secret.add(cmd)
+	b.id.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&b.toFlag, "to", "", "org/ns/name of an app that echoes (default: one of its own)")
 	f.StringVar(&sizes, "sizes", "256,65536", "payload sizes in bytes")
@@ -71,7 +70,7 @@ come back, and only where messages are acknowledged.`,
 type bench struct {
 	*program
 	node    nodeFlag
-	secret  secretFlag
+	id      identityFlags
 	toFlag  string
 	n       int
 	output  string
@@ -164,11 +163,16 @@ func onOff(flag, value string) ([]bool, error) {
 }
 
 func (b *bench) run(ctx context.Context) error {
-	secret, err := b.benchSecret()
+	choose := b.id.forConnecting
+	if b.to.IsZero() {
+		choose = b.id.forBothEnds
+	}
+	creds, err := choose(ctx, b.program)
 	if err != nil {
 		return err
 	}
-	app, stop, err := b.connect(ctx, secret)
+	defer creds.close()
+	app, stop, err := b.connect(ctx, creds)
 	if err != nil {
 		return err
 	}
@@ -176,7 +180,7 @@ func (b *bench) run(ctx context.Context) error {
 	var sink *echoApp
 	target := b.to
 	if target.IsZero() {
-		if sink, err = startEcho(ctx, b.program, b.endpoint, secret); err != nil {
+		if sink, err = startEcho(ctx, b.program, b.endpoint, creds); err != nil {
 			return err
 		}
 		defer sink.close()
@@ -193,24 +197,12 @@ func (b *bench) run(ctx context.Context) error {
 	return writeResults(b.stdout, b.output, results)
 }
 
-// benchSecret: among our own two apps any secret does.
-func (b *bench) benchSecret() (identity.Secret, error) {
-	if !b.to.IsZero() {
-		return b.secret.forConnecting(b.program)
-	}
-	secret, ok, err := b.secret.load(b.program)
-	if !ok && err == nil {
-		secret = identity.GenerateSecret()
-	}
-	return secret, err
-}
-
 // connect links to the node of the user, to the default one, or to one that it
 // starts.
-func (b *bench) connect(ctx context.Context, secret identity.Secret) (app *session.App, stop func(), err error) {
+func (b *bench) connect(ctx context.Context, creds credentials) (app *session.App, stop func(), err error) {
 	const self = "local/bench/client"
 	if b.endpoint != "" {
-		app, err = b.dialApp(ctx, name.MustParse(self), b.endpoint, secret)
+		app, err = b.dialApp(ctx, name.MustParse(self), b.endpoint, creds)
 		switch {
 		case err == nil:
 			return app, func() { _ = app.Close() }, nil
@@ -228,7 +220,7 @@ func (b *bench) connect(ctx context.Context, secret identity.Secret) (app *sessi
 	}
 	b.endpoint = n.Endpoints()[0]
 	fmt.Fprintf(b.stderr, "slimbridge: %susing a node of its own at %s\n", why, b.endpoint)
-	app, err = b.dialApp(ctx, name.MustParse(self), b.endpoint, secret)
+	app, err = b.dialApp(ctx, name.MustParse(self), b.endpoint, creds)
 	if err != nil {
 		_ = n.Close()
 		return nil, nil, err

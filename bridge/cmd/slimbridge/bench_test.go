@@ -48,7 +48,7 @@ func TestBenchTo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	echo, err := startEcho(t.Context(), p, endpoint, secret)
+	echo, err := startEcho(t.Context(), p, endpoint, secretCredentials{secret})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/slimbridge/slimbridge/session"
-	"github.com/slimbridge/slimbridge/session/identity"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
@@ -36,8 +35,8 @@ type arrival struct {
 	at time.Time
 }
 
-func startEcho(ctx context.Context, p *program, node string, secret identity.Secret) (*echoApp, error) {
-	app, err := p.dialApp(ctx, name.MustParse("local/bench/echo"), node, secret)
+func startEcho(ctx context.Context, p *program, node string, creds credentials) (*echoApp, error) {
+	app, err := p.dialApp(ctx, name.MustParse("local/bench/echo"), node, creds)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +91,7 @@ func (e *echoApp) close() {
 func (b *bench) measure(ctx context.Context, app *session.App, target name.Name, sink *echoApp, c benchCase) (benchResult, error) {
 	r := benchResult{Case: c.String(), Size: c.size, MLS: c.mls, Reliable: c.reliable, Node: b.endpoint, To: target.Path(), N: b.n}
 	opening, cancel := context.WithTimeoutCause(ctx, b.timeout, fmt.Errorf(
-		"no answer from %s within %v: is it running at %s, and does it use the same secret?", target.Path(), b.timeout, b.endpoint))
+		"no answer from %s within %v: is it running at %s, and do both sides trust each other (same secret, or keys that vouch for both)?", target.Path(), b.timeout, b.endpoint))
 	defer cancel()
 	s, err := app.Open(opening, target, c.options())
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/slimbridge/slimbridge/adapters/mcp"
 	"github.com/slimbridge/slimbridge/session"
-	"github.com/slimbridge/slimbridge/session/identity"
 	"github.com/slimbridge/slimbridge/slimnode"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
@@ -29,13 +28,16 @@ const (
 )
 
 func (p *program) demoCommand() *cobra.Command {
-	return &cobra.Command{
+	d := &demo{program: p, tap: &wiretap{}}
+	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show an MCP call by name, past a node that cannot read it",
 		Long: `Starts a node, an MCP server and an MCP client in this process, each with its own
 link over a real socket on this machine. The client finds the server by name, they
 agree on keys, and the client calls its tools. Every value shown comes from the run,
-the ciphertext from what the node forwarded. Nothing is written to disk.`,
+the ciphertext from what the node forwarded. Nothing is written to disk.
+
+The two share a secret made for the run, unless flags or variables say otherwise.`,
 		Example: "  slimbridge demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,18 +46,21 @@ the ciphertext from what the node forwarded. Nothing is written to disk.`,
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), demoLimit, fmt.Errorf("demo: not done within %v", demoLimit))
 			defer cancel()
-			err := (&demo{program: p, tap: &wiretap{}}).run(ctx)
+			err := d.run(ctx)
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = context.Cause(ctx)
 			}
 			return err
 		},
 	}
+	d.id.add(cmd)
+	return cmd
 }
 
 // demo is one run of the command.
 type demo struct {
 	*program
+	id  identityFlags
 	tap *wiretap
 }
 
@@ -64,6 +69,11 @@ func (d *demo) say(topic, format string, args ...any) {
 }
 
 func (d *demo) run(ctx context.Context) error {
+	creds, err := d.id.forBothEnds(ctx, d.program) // both ends have them, the node does not
+	if err != nil {
+		return err
+	}
+	defer creds.close()
 	cfg := slimnode.Config{Listeners: []slimnode.Listener{{Endpoint: "127.0.0.1:0"}}}
 	attach(d.tap, &cfg.Tap)
 	node, err := d.startNode(ctx, cfg)
@@ -74,13 +84,12 @@ func (d *demo) run(ctx context.Context) error {
 	endpoint := node.Endpoints()[0]
 	d.say("node", "listens at %s; it has no secret and no keys", endpoint)
 
-	secret := identity.GenerateSecret() // both ends hold it, the node does not
-	stop, err := d.serve(ctx, endpoint, secret)
+	stop, err := d.serve(ctx, endpoint, creds)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	app, err := d.dialApp(ctx, name.MustParse(demoClient), endpoint, secret)
+	app, err := d.dialApp(ctx, name.MustParse(demoClient), endpoint, creds)
 	if err != nil {
 		return err
 	}
@@ -90,8 +99,8 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 // serve starts the MCP server under its name.
-func (d *demo) serve(ctx context.Context, endpoint string, secret identity.Secret) (stop func(), err error) {
-	app, err := d.dialApp(ctx, name.MustParse(demoServer), endpoint, secret)
+func (d *demo) serve(ctx context.Context, endpoint string, creds credentials) (stop func(), err error) {
+	app, err := d.dialApp(ctx, name.MustParse(demoServer), endpoint, creds)
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,8 @@ func (p *program) groupCreateCommand() *cobra.Command {
 		Use:   "create ORG/NS/CHANNEL --invite NAME [--invite NAME]...",
 		Short: "Make a group, invite its members and talk",
 		Long: `Makes a group of that name, of which we are the moderator, and invites each --invite.
-They must be waiting: "slimbridge group join", or any app with the same secret that
-accepts invitations.
+They must be waiting: "slimbridge group join", or any app that trusts our identity
+and accepts invitations.
 
 Then each line of standard input goes to all members, and what they say comes on
 standard output: who said it, " > ", the text. At the end of the input, once all
@@ -35,7 +35,7 @@ have acknowledged, or at Ctrl-C the group is closed, for everybody.`,
 		},
 	}
 	c.node.add(cmd, "")
-	c.secret.add(cmd)
+	c.id.add(cmd)
 	c.mls.add(cmd, "on: end-to-end encryption; off: without, for apps that have none")
 	f := cmd.Flags()
 	f.StringVar(&c.nameFlag, "name", "local/group/moderator", "our own name")
@@ -48,7 +48,7 @@ have acknowledged, or at Ctrl-C the group is closed, for everybody.`,
 type groupCreate struct {
 	*program
 	node        nodeFlag
-	secret      secretFlag
+	id          identityFlags
 	mls         mlsFlag
 	nameFlag    string
 	inviteFlags []string
@@ -88,11 +88,12 @@ func (c *groupCreate) parse(channel string) (err error) {
 }
 
 func (c *groupCreate) run(ctx context.Context) error {
-	secret, err := c.secret.forConnecting(c.program)
+	creds, err := c.id.forConnecting(ctx, c.program)
 	if err != nil {
 		return err
 	}
-	app, err := c.dialApp(ctx, c.self, c.endpoint, secret)
+	defer creds.close()
+	app, err := c.dialApp(ctx, c.self, c.endpoint, creds)
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (c *groupCreate) refused(n name.Name, err error) error {
 	how := fmt.Sprintf("slimbridge group join --as %s --moderator %s", n.Path(), c.self.Path())
 	switch {
 	case errors.Is(err, &session.Error{Code: session.CodeNoPeer}):
-		return fmt.Errorf("invite %s: nobody of that name answers: it must wait for us first (`%s`), at the same node and with the same secret", n.Path(), how)
+		return fmt.Errorf("invite %s: nobody of that name answers: it must wait for us first (`%s`), at the same node, and with the same secret or an identity that trusts ours", n.Path(), how)
 	case errors.Is(err, &session.Error{Code: session.CodeTimeout}):
 		return fmt.Errorf("invite %s: it is there but does not come: does it allow us to invite it (`%s`), with the same --mls?", n.Path(), how)
 	}

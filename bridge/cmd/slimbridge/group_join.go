@@ -17,7 +17,8 @@ func (p *program) groupJoinCommand() *cobra.Command {
 		Use:   "join --as NAME {--moderator NAME | --any}",
 		Short: "Wait for an invitation to a group and talk",
 		Long: `Subscribes the name of --as and waits until a moderator invites it to a group. Others
-than those of --moderator are refused; --any takes whoever has the secret.
+than those of --moderator are refused; --any takes whoever we trust: all who have the secret,
+or an identity that --jwt-verify or --spiffe vouch for.
 
 Then each line of standard input goes to all members, and what they say comes on
 standard output: who said it, " > ", the text. It ends when the moderator closes
@@ -34,12 +35,12 @@ talk.`,
 		},
 	}
 	j.node.add(cmd, "")
-	j.secret.add(cmd)
+	j.id.add(cmd)
 	j.mls.add(cmd, "on: only groups with end-to-end encryption; off: others too")
 	f := cmd.Flags()
 	f.StringVar(&j.nameFlag, "as", "", "our own name, by which we are invited")
 	f.StringArrayVar(&j.moderatorFlags, "moderator", nil, "org/ns/name that may invite us; repeatable")
-	f.BoolVar(&j.any, "any", false, "let everybody with the secret invite us")
+	f.BoolVar(&j.any, "any", false, "let everybody we trust invite us")
 	return cmd
 }
 
@@ -47,7 +48,7 @@ talk.`,
 type groupJoin struct {
 	*program
 	node           nodeFlag
-	secret         secretFlag
+	id             identityFlags
 	mls            mlsFlag
 	nameFlag       string
 	moderatorFlags []string
@@ -69,7 +70,7 @@ func (j *groupJoin) parse() (err error) {
 	case j.any && len(j.moderatorFlags) > 0:
 		return usagef("--moderator and --any are both given: choose one")
 	case !j.any && len(j.moderatorFlags) == 0:
-		return usagef("who may invite us? --moderator org/ns/name, or --any for everybody with the secret")
+		return usagef("who may invite us? --moderator org/ns/name, or --any for everybody we trust")
 	}
 	j.options = session.GroupListenOptions{AnyModerator: j.any, EndWhenLost: true}
 	for _, flag := range j.moderatorFlags {
@@ -87,11 +88,12 @@ func (j *groupJoin) parse() (err error) {
 }
 
 func (j *groupJoin) run(ctx context.Context) error {
-	secret, err := j.secret.forServing(j.program)
+	creds, err := j.id.forServing(ctx, j.program)
 	if err != nil {
 		return err
 	}
-	app, err := j.dialApp(ctx, j.self, j.endpoint, secret)
+	defer creds.close()
+	app, err := j.dialApp(ctx, j.self, j.endpoint, creds)
 	if err != nil {
 		return err
 	}

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/mark3labs/mcp-go/server"
+	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 )
 
@@ -43,6 +45,11 @@ func isolate(t *testing.T) string {
 	t.Setenv("AppData", filepath.Join(home, "config"))
 	for _, name := range []string{envNode, envSecret, envSecretFile} {
 		t.Setenv(name, "")
+	}
+	var i identityFlags
+	i.add(&cobra.Command{})
+	for _, s := range slices.Concat(i.jwt.all(), i.spiffe.all()) {
+		t.Setenv(s.variable(), "")
 	}
 	path, err := userSecretFile()
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/slimbridge/slimbridge/bridge"
 	"github.com/slimbridge/slimbridge/bridge/stdio"
 	"github.com/slimbridge/slimbridge/session"
-	"github.com/slimbridge/slimbridge/session/identity"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
@@ -29,7 +28,8 @@ standard error.
 
 It connects at the first request. While the node or the server cannot be reached,
 requests are answered with the reason, and the next one tries again. It needs the
-secret of the serving side and never makes one.
+secret of the serving side, which it never makes, or a JWT or SPIFFE identity that
+side trusts.
 
 An entry for an MCP host (claude_desktop_config.json, .cursor/mcp.json, .mcp.json):
   {"mcpServers": {"files": {"command": "slimbridge", "args": ["mcp", "connect", "acme/tools/files"]}}}`,
@@ -37,6 +37,7 @@ An entry for an MCP host (claude_desktop_config.json, .cursor/mcp.json, .mcp.jso
   slimbridge mcp connect acme/tools/files --node http://10.0.0.5:46357 --secret-file /home/me/slim.secret`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			c.named = cmd.Flags().Changed("name")
 			if err := c.parse(args[0]); err != nil {
 				return err
 			}
@@ -44,7 +45,7 @@ An entry for an MCP host (claude_desktop_config.json, .cursor/mcp.json, .mcp.jso
 		},
 	}
 	c.node.add(cmd, "")
-	c.secret.add(cmd)
+	c.id.add(cmd)
 	c.mls.add(cmd, "on: end-to-end encryption; off: without, for servers that have none")
 	f := cmd.Flags()
 	f.StringVar(&c.nameFlag, "name", defaultClientName, "our own name")
@@ -58,10 +59,11 @@ An entry for an MCP host (claude_desktop_config.json, .cursor/mcp.json, .mcp.jso
 type mcpConnect struct {
 	*program
 	node     nodeFlag
-	secret   secretFlag
+	id       identityFlags
 	mls      mlsFlag
 	timeout  timeoutFlag
 	nameFlag string
+	named    bool // by the user
 	era      string
 
 	self, peer name.Name
@@ -98,11 +100,15 @@ func (c *mcpConnect) parse(peer string) (err error) {
 }
 
 func (c *mcpConnect) run(ctx context.Context) error {
-	secret, err := c.secret.forConnecting(c.program)
+	creds, err := c.id.forConnecting(ctx, c.program)
 	if err != nil {
 		return err
 	}
-	dialer := &lazyDialer{connect: c, secret: secret}
+	defer creds.close()
+	if !c.named {
+		c.self = creds.defaultName(c.self)
+	}
+	dialer := &lazyDialer{connect: c, creds: creds}
 	defer dialer.close()
 	return bridge.Connect(ctx, bridge.ConnectConfig{
 		Front:  stdio.New(c.stdin, c.stdout, stdio.Options{}),
@@ -115,7 +121,7 @@ func (c *mcpConnect) run(ctx context.Context) error {
 // that failed or the node has thrown us out.
 type lazyDialer struct {
 	connect *mcpConnect
-	secret  identity.Secret
+	creds   credentials
 
 	mu  sync.Mutex // held while dialling: there is one app
 	app *session.App
@@ -136,7 +142,7 @@ func (d *lazyDialer) linked(ctx context.Context) (*session.App, error) {
 	if d.app != nil && d.app.Err() == nil {
 		return d.app, nil
 	}
-	app, err := d.connect.dialApp(ctx, d.connect.self, d.connect.endpoint, d.secret)
+	app, err := d.connect.dialApp(ctx, d.connect.self, d.connect.endpoint, d.creds)
 	if err != nil {
 		return nil, err
 	}

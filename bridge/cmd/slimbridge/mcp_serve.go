@@ -28,8 +28,8 @@ over standard input and output. It is stopped with its client; if it exits by
 itself, its client is told and others are not affected.
 
 The server gets PATH, HOME, LANG and what --env names, never the secret. Clients
-need the same secret; without --secret-file and variables it is the one of this
-user, made here at first use. Clients without MLS are refused unless --mls off
+need the same secret, or a JWT or SPIFFE identity that we trust; with no flag and no
+variable for an identity it is the secret of this user, made here at first use. Clients without MLS are refused unless --mls off
 lets both kinds in.`,
 		Example: `  slimbridge mcp serve acme/tools/files --node embedded -- npx -y @modelcontextprotocol/server-filesystem /data
   slimbridge mcp serve acme/tools/github --env GITHUB_TOKEN -- github-mcp-server stdio`,
@@ -42,7 +42,7 @@ lets both kinds in.`,
 		},
 	}
 	s.node.add(cmd, " or \""+embedded+"\" to host one at "+defaultListen)
-	s.secret.add(cmd)
+	s.id.add(cmd)
 	s.mls.add(cmd, "on: only clients with end-to-end encryption; off: others too")
 	cmd.Flags().IntVar(&s.maxChildren, "max-children", bridge.DefaultMaxSessions, "servers that run at the same time")
 	cmd.Flags().StringArrayVar(&s.env, "env", nil, "pass NAME on to the server, or set NAME=value; repeatable")
@@ -54,7 +54,7 @@ lets both kinds in.`,
 type mcpServe struct {
 	*program
 	node        nodeFlag
-	secret      secretFlag
+	id          identityFlags
 	mls         mlsFlag
 	timeout     timeoutFlag
 	maxChildren int
@@ -108,10 +108,11 @@ func (s *mcpServe) run(ctx context.Context) error {
 		return fmt.Errorf("%w; check the command after --", err)
 	}
 	defer command.Close() //nolint:errcheck // always nil, and idempotent
-	secret, err := s.secret.forServing(s.program)
+	creds, err := s.id.forServing(ctx, s.program)
 	if err != nil {
 		return err
 	}
+	defer creds.close()
 	if s.endpoint == "" {
 		n, err := s.embed(ctx)
 		if err != nil {
@@ -120,7 +121,7 @@ func (s *mcpServe) run(ctx context.Context) error {
 		defer s.drainNode(n)
 		s.endpoint = n.Endpoints()[0]
 	}
-	app, err := s.dialApp(ctx, s.self, s.endpoint, secret)
+	app, err := s.dialApp(ctx, s.self, s.endpoint, creds)
 	if errors.Is(err, syscall.ECONNREFUSED) && s.endpoint == session.DefaultNode {
 		return fmt.Errorf("%w, or let this command host one with --node embedded", err)
 	}

@@ -41,7 +41,7 @@ or, with --number, until that many messages have come.`,
 		},
 	}
 	r.node.add(cmd, "")
-	r.secret.add(cmd)
+	r.id.add(cmd)
 	r.mls.add(cmd, "on: only sessions with end-to-end encryption; off: others too")
 	f := cmd.Flags()
 	f.BoolVar(&r.echo, "echo", false, "send each message back")
@@ -54,7 +54,7 @@ or, with --number, until that many messages have come.`,
 type receive struct {
 	*program
 	node   nodeFlag
-	secret secretFlag
+	id     identityFlags
 	mls    mlsFlag
 	echo   bool
 	text   string
@@ -87,11 +87,12 @@ func (r *receive) parse(self string, replyGiven, numberGiven bool) (err error) {
 }
 
 func (r *receive) run(ctx context.Context) error {
-	secret, err := r.secret.forServing(r.program)
+	creds, err := r.id.forServing(ctx, r.program)
 	if err != nil {
 		return err
 	}
-	app, err := r.dialApp(ctx, r.self, r.endpoint, secret)
+	defer creds.close()
+	app, err := r.dialApp(ctx, r.self, r.endpoint, creds)
 	if err != nil {
 		return err
 	}

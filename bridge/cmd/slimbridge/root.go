@@ -29,6 +29,8 @@ const rootEnvironment = `Environment (flags win):
   SLIM_SHARED_SECRET       the shared secret itself; set one of the two
                            (neither: the secret of this user, made by "mcp serve",
                            "receive" and "group join")
+  SLIM_JWT_KEY, ..         each --jwt-* and --spiffe* flag has a variable: a JWT or
+  SLIM_SPIFFE, ..          SPIFFE identity instead of a secret
   NO_COLOR                 log lines without colours
 
 Exit codes: 0 done, 1 failure, 2 usage, 130 SIGINT, 143 SIGTERM`

@@ -26,12 +26,14 @@ With --request it waits for the reply to each message before it sends the next,
 and prints it on standard output; a reply is the other side's next message. What
 else comes back is ignored.
 
-The other side may be "slimbridge receive" or any app with the same secret.`,
+The other side may be "slimbridge receive" or any app with the same secret, or
+with a JWT or SPIFFE identity that trusts ours and that we trust.`,
 		Example: `  slimbridge send acme/people/bob hello
   slimbridge send acme/tools/echo --request --timeout 5s "are you there?"
   tail -f app.log | slimbridge send acme/logs/collector --reliable off`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			s.named = cmd.Flags().Changed("name")
 			if err := s.parse(args, cmd.Flags().Changed("timeout")); err != nil {
 				return err
 			}
@@ -39,7 +41,7 @@ The other side may be "slimbridge receive" or any app with the same secret.`,
 		},
 	}
 	s.node.add(cmd, "")
-	s.secret.add(cmd)
+	s.id.add(cmd)
 	s.mls.add(cmd, "on: end-to-end encryption; off: without, for apps that have none")
 	f := cmd.Flags()
 	f.StringVar(&s.nameFlag, "name", "local/shell/sender", "our own name")
@@ -54,9 +56,10 @@ The other side may be "slimbridge receive" or any app with the same secret.`,
 type send struct {
 	*program
 	node     nodeFlag
-	secret   secretFlag
+	id       identityFlags
 	mls      mlsFlag
 	nameFlag string
+	named    bool // by the user
 	reliable string
 	request  bool
 	timeout  time.Duration
@@ -102,11 +105,15 @@ func (s *send) parse(args []string, timeoutGiven bool) (err error) {
 }
 
 func (s *send) run(ctx context.Context) error {
-	secret, err := s.secret.forConnecting(s.program)
+	creds, err := s.id.forConnecting(ctx, s.program)
 	if err != nil {
 		return err
 	}
-	app, err := s.dialApp(ctx, s.self, s.endpoint, secret)
+	defer creds.close()
+	if !s.named {
+		s.self = creds.defaultName(s.self)
+	}
+	app, err := s.dialApp(ctx, s.self, s.endpoint, creds)
 	if err != nil {
 		return err
 	}
