@@ -15,6 +15,7 @@ import (
 
 	"github.com/slimbridge/slimbridge/session/internal/arq"
 	"github.com/slimbridge/slimbridge/slimnode/name"
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
 
 var restartSeeds = flag.Uint64("restart-seeds", 150, "seeds of TestRestarts and TestGroupRestarts")
@@ -305,6 +306,13 @@ func TestSavedAgain(t *testing.T) {
 	})
 	again.write(t, core)
 	sameAgain(t, d.state, again.state)
+	var before, after saved
+	if json.Unmarshal(d.state, &before) != nil || json.Unmarshal(again.state, &after) != nil {
+		t.Fatal("not a state")
+	}
+	if skipped := after.Stream.TX.Sent - before.Stream.TX.Sent; skipped != SkipAhead {
+		t.Errorf("%d transmissions are taken for sent, want %d", skipped, SkipAhead)
+	}
 	if len(again.messages) != len(d.messages) || len(d.messages) != 1 {
 		t.Errorf("%d messages were kept, %d are now; want 1", len(d.messages), len(again.messages))
 	}
@@ -378,4 +386,81 @@ func TestSaveWhenOpen(t *testing.T) {
 	p.run(time.Second)
 	check("over", p.a, false)
 	check("over", p.b, false)
+}
+
+// keepingHall is a group whose apps save.
+func keepingHall(t *testing.T, names ...string) *hall {
+	h := newHall(t, hallOptions{retries: 3}, names...)
+	h.gather()
+	h.crash = func(*seat, Output) crashPoint { return lives }
+	for _, s := range h.seats {
+		s.disk.write(t, s.m)
+	}
+	return h
+}
+
+// One that had left, or whose invitation had failed, is taken out after the
+// restart, though nobody remembers the task.
+func TestRestoredModeratorTidiesUp(t *testing.T) {
+	for what, bend := range map[string]func(*member){
+		"left":           func(m *member) { m.departed = true },
+		"never welcomed": func(m *member) { m.welcomed = false },
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := keepingHall(t, "alice", "bob", "carol")
+			alice := h.seats[0]
+			bend(alice.m.(*Moderator).members[0])
+			alice.disk.write(t, alice.m)
+			h.revive(alice)
+			h.run(20 * time.Second)
+			if got := h.rosterOf(alice); !slices.Equal(got, []string{"alice", "carol"}) {
+				t.Errorf("the group is %v", got)
+			}
+			h.agree()
+		})
+	}
+}
+
+// The first message to a new member must not be overtaken, also after a restart.
+func TestRestoredWaitsForNewcomer(t *testing.T) {
+	h := keepingHall(t, "alice", "bob")
+	alice := h.seats[0]
+	h.fate = func(*seat, *seat, Outbound) []time.Duration { return nil }
+	h.step(alice, Publish{Msg: AppMessage{Payload: []byte("first")}})
+	h.revive(alice)
+	if alice.m.CanPublish() {
+		t.Error("the second message may overtake the first")
+	}
+	h.fate = allWell
+	h.run(5 * time.Second)
+	if !alice.m.CanPublish() || !slices.Equal(h.seats[1].got, []string{"first"}) {
+		t.Errorf("bob read %v", h.seats[1].got)
+	}
+}
+
+// An invitation is finished after the restart if the group had been told of it.
+func TestRestoredInvitationGoesOn(t *testing.T) {
+	h := keepingHall(t, "alice", "bob", "carol")
+	h.seats = append(h.seats, &seat{name: "dave", subject: "org/ns/dave_x", done: map[Op]error{}, drops: map[string]int{}, ids: 9000})
+	dave := h.seats[3]
+	dave.full = name.New("org", "ns", "dave").WithID(name.IDOf(dave.subject))
+	h.fate = func(_, to *seat, o Outbound) []time.Duration {
+		if o.Type == pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_WELCOME {
+			return nil
+		}
+		return allWell(nil, to, o)
+	}
+	h.invite("dave")
+	h.run(time.Second / 2)
+	if dave.opened {
+		t.Fatal("the welcome was not lost")
+	}
+	alice := h.seats[0]
+	h.revive(alice)
+	h.fate = allWell
+	h.run(5 * time.Second)
+	if !dave.opened || !slices.Contains(alice.news, "dave joined") {
+		t.Errorf("dave is in: %v; alice heard %v", dave.opened, alice.news)
+	}
+	h.agree()
 }
