@@ -45,10 +45,11 @@
 // bbolt trusts its file: a damaged one could make it panic, use up memory, or end
 // the process by a memory fault. So Open first reads the whole structure of the
 // file with checks of its own, and refuses a file that bbolt would not have left
-// behind. Later memory faults, of a disk that fails or a file that somebody
-// truncates while it is open, become [ErrDamaged] too, in so far as the runtime
-// can turn them into panics; a file that somebody else writes to in spite of the
-// lock while it is open is the one case where that is not certain.
+// behind. What happens to the file later, while it is open, cannot be checked: if
+// the disk cannot read it any more, or somebody truncates it, the memory fault
+// becomes [ErrDamaged], every later call fails, and the file may stay locked until
+// the process ends. If somebody writes to it in spite of the lock, there is no
+// promise that the process survives.
 //
 // # Keys in memory
 //

@@ -124,7 +124,8 @@ func (f *File) use(transact func() error) error {
 }
 
 // release closes the database. One that has faulted might not return from that,
-// so then only its descriptor is closed, which ends the lock, too.
+// so then only its descriptor is closed; where the memory that is mapped keeps the
+// lock, that lasts until the process ends, and the file is of no use anyhow.
 func (f *File) release() error {
 	if f.faulted.Load() != nil {
 		return f.disk.Close()
