@@ -68,7 +68,7 @@ func (m *Member) dial(endpoint, path string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := step()
+	ctx, cancel := bounded()
 	defer cancel()
 	m.app, err = session.Dial(ctx, session.Config{Name: name.MustParse(path), Identity: id, Verifier: id, Node: endpoint})
 	if err != nil {
@@ -78,7 +78,7 @@ func (m *Member) dial(endpoint, path string) error {
 	return err
 }
 
-func step() (context.Context, context.CancelFunc) {
+func bounded() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
 
@@ -87,7 +87,7 @@ func (m *Member) Ready(None, *None) error { return nil }
 
 // Create makes a group with MLS.
 func (m *Member) Create(channel string, _ *None) (err error) {
-	ctx, cancel := step()
+	ctx, cancel := bounded()
 	defer cancel()
 	m.group, err = m.app.CreateGroup(ctx, name.MustParse(channel), session.GroupOptions{})
 	return err
@@ -95,14 +95,14 @@ func (m *Member) Create(channel string, _ *None) (err error) {
 
 // Invite returns once the member of that name is in.
 func (m *Member) Invite(path string, _ *None) error {
-	ctx, cancel := step()
+	ctx, cancel := bounded()
 	defer cancel()
 	return m.group.Invite(ctx, name.MustParse(path), session.InviteOptions{})
 }
 
 // Entered waits until the app is in a group.
 func (m *Member) Entered(None, *None) (err error) {
-	ctx, cancel := step()
+	ctx, cancel := bounded()
 	defer cancel()
 	m.group, err = m.listener.Accept(ctx)
 	return err
@@ -125,7 +125,7 @@ func micros() float64 { return float64(time.Now().UnixNano()) / 1000 }
 
 // Stream is what [realslim.Session.Stream] is for theirs.
 func (m *Member) Stream(l realslim.Load, began *float64) error {
-	ctx, cancel := step()
+	ctx, cancel := bounded()
 	defer cancel()
 	var sent []*session.Receipt
 	*began = micros()
@@ -153,7 +153,7 @@ func (m *Member) Stream(l realslim.Load, began *float64) error {
 
 // Collect is what [realslim.Session.Collect] is for theirs.
 func (m *Member) Collect(l realslim.Load, c *realslim.Collected) error {
-	ctx, cancel := step()
+	ctx, cancel := bounded()
 	defer cancel()
 	for len(c.Age) < l.Count {
 		message, err := m.group.Receive(ctx)
@@ -170,7 +170,13 @@ func (m *Member) Collect(l realslim.Load, c *realslim.Collected) error {
 }
 
 // remote is a Member in another process.
-type remote struct{ *rpc.Client }
+type remote struct {
+	*rpc.Client
+	pid int
+}
+
+// PID is that of the process.
+func (r remote) PID() int { return r.pid }
 
 // startRemote starts one and waits until it is connected.
 func startRemote(b *testing.B, endpoint, path string) (remote, error) {
@@ -188,7 +194,7 @@ func startRemote(b *testing.B, endpoint, path string) (remote, error) {
 	if err := cmd.Start(); err != nil {
 		return remote{}, err
 	}
-	r := remote{rpc.NewClient(pipes{out, in})}
+	r := remote{rpc.NewClient(pipes{out, in}), cmd.Process.Pid}
 	b.Cleanup(func() {
 		_ = r.Client.Close() // the end of its input ends the process
 		_ = cmd.Wait()

@@ -285,6 +285,9 @@ func (c *process) kill() {
 	<-c.done
 }
 
+// PID is the process id.
+func (c *process) PID() int { return c.cmd.Process.Pid }
+
 // Stop ends the process in order and waits for it. It may be called again.
 func (c *process) Stop() { c.stop() }
 
