@@ -60,6 +60,9 @@ type App struct {
 	tombs    tombstones
 	listener *Listener
 	invited  *GroupListener
+
+	resumedSessions []*Session
+	resumedGroups   []*Group
 }
 
 // sessionKey: ids are unique per moderator only.
@@ -85,10 +88,18 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 		nextSub: rand.Uint64(), sessions: map[sessionKey]*Session{}, opening: map[ID]*Session{}, groups: map[ID]*Group{}, joining: map[string]int{},
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	if cfg.State != nil {
+		if err := a.resume(); err != nil {
+			a.cancel(err)
+			return nil, err
+		}
+		a.addName(a.self) // sessions are not to go on before they can be reached
+	}
 	dial := a.dialConfig()
 	conn, err := link.Dial(ctx, cfg.Node, dial)
 	if err != nil {
 		a.cancel(err)
+		a.wg.Wait()
 		return nil, &Error{Code: CodeLinkDown, Err: err}
 	}
 	a.wg.Go(func() { a.keepLinked(conn, dial) })

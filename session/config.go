@@ -70,6 +70,12 @@ type Config struct {
 	// negative: never.
 	RotateAfter    time.Duration
 	RotateMessages int
+	// State, if set, is where sessions are kept so that they survive a crash or a
+	// restart, see [App.Resumed]. The identity must be kept too. Every
+	// acknowledgement then waits for a Write, and so does Publish; received
+	// messages are to be confirmed, see [Session.Confirm]. Default nil: sessions
+	// end with the process, and nothing is stored.
+	State State
 	// Logger may log names, ids and reasons, never tokens or payloads. The zero value is silent.
 	Logger zerolog.Logger
 }

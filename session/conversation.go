@@ -39,6 +39,7 @@ type conversation struct {
 	kind      kind
 
 	core     control.Core // owned by the driver
+	keep     *keeper      // nil: nothing is kept
 	receipts map[arq.MessageID]*Receipt
 	inbox    chan *incoming
 	pubs     chan *publication
@@ -67,6 +68,8 @@ type kind interface {
 	peer() name.Name
 	// remember updates what the application sees. An error ends the session.
 	remember(d *driver, out control.Output) *Error
+	// info is what is stored of the session itself.
+	info() infoRecord
 	// announce hands an opened session to whoever waits for it. False turns it
 	// away.
 	announce() bool
@@ -77,7 +80,7 @@ type kind interface {
 // setUp fills what all kinds need. cfg is the one of the core.
 func (c *conversation) setUp(a *App, cfg *control.Config, k kind) {
 	*c = conversation{
-		app: a, local: cfg.Local, kind: k, metadata: cfg.Metadata,
+		app: a, keep: newKeeper(a.cfg.State), local: cfg.Local, kind: k, metadata: cfg.Metadata,
 		initiator: cfg.Role == control.Initiator, reliable: cfg.Reliable, encrypted: cfg.MLS != nil,
 		receipts: map[arq.MessageID]*Receipt{},
 		inbox:    make(chan *incoming, inboxFrames), pubs: make(chan *publication), letters: make(chan *publication), wishes: make(chan control.Event), orders: make(chan control.Event),
@@ -90,7 +93,8 @@ type publication struct {
 	msg     control.AppMessage
 	to      *name.Name // one member of a group
 	receipt *Receipt
-	reply   chan Message // of a Request: takes the next message of the peer
+	taken   chan struct{} // closed when it is stored; nil if nothing is
+	reply   chan Message  // of a Request: takes the next message of the peer
 }
 
 func (p *publication) event() control.Event {
@@ -163,9 +167,12 @@ func (c *conversation) publish(ctx context.Context, m Message, p *publication) (
 		peer, pubs = *p.to, c.letters
 	}
 	p.receipt = newReceipt(peer)
+	if c.keep != nil {
+		p.taken = make(chan struct{})
+	}
 	select {
 	case pubs <- p:
-		return p.receipt, nil
+		return c.stored(p)
 	case <-c.leaving:
 		return nil, &Error{Code: CodeClosed, Peer: peer}
 	case <-c.done:
@@ -175,20 +182,38 @@ func (c *conversation) publish(ctx context.Context, m Message, p *publication) (
 	}
 }
 
+// stored waits until a published message is safe.
+func (c *conversation) stored(p *publication) (*Receipt, error) {
+	if p.taken == nil {
+		return p.receipt, nil
+	}
+	select {
+	case <-p.taken:
+		return p.receipt, nil
+	case <-c.done:
+		select {
+		case <-p.taken:
+			return p.receipt, nil
+		default:
+			return nil, c.Err()
+		}
+	}
+}
+
 // Receive waits for the next message. A gap in the stream, which a reliable
 // session only has when the sender no longer had the message, is *Error with
 // CodeMessagesLost, and the session goes on; any other *Error says why the
 // session is over, after all messages were read.
 func (c *conversation) Receive(ctx context.Context) (Message, error) {
 	for {
-		m, ok, err := c.inQueue.pop()
+		m, ok, err := c.pop()
 		if ok {
 			return m, err
 		}
 		select {
 		case <-c.inQueue.ready:
 		case <-c.done:
-			if m, ok, err := c.inQueue.pop(); ok {
+			if m, ok, err := c.pop(); ok {
 				return m, err
 			}
 			return Message{}, c.Err()
@@ -196,6 +221,16 @@ func (c *conversation) Receive(ctx context.Context) (Message, error) {
 			return Message{}, context.Cause(ctx)
 		}
 	}
+}
+
+// pop takes the next item. A gap cannot be confirmed by the application; it is
+// when it was told.
+func (c *conversation) pop() (Message, bool, error) {
+	it, ok := c.inQueue.pop()
+	if ok && it.err != nil && it.mark.keep != nil {
+		return it.msg, ok, errors.Join(it.err, c.confirm(it.mark.n))
+	}
+	return it.msg, ok, it.err
 }
 
 // Messages receives until the session is over, which ends the loop without an

@@ -2,23 +2,11 @@ package session
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
-	"github.com/slimbridge/slimbridge/slimnode/name"
 	"github.com/slimbridge/slimbridge/slimnode/wire"
 	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
-)
-
-const (
-	// While so many messages wait for the link, nothing new is published.
-	queueForPublish = 64
-	// Beyond so many nothing is added that will be sent or asked for again
-	// anyway: data, acknowledgements, retransmissions.
-	queueLimit = 4096
-	// flushWait is how long the last words of an ended session wait for the link.
-	flushWait = 2 * time.Second
 )
 
 // driver is the goroutine of a session: it alone touches the machine.
@@ -32,18 +20,6 @@ type driver struct {
 	isOpen  bool
 	over    bool
 }
-
-// dataKey tells data messages apart. One that waits in line is not put there
-// again: a slow link must not be filled with retransmissions of what it has not
-// yet sent. In a group every member counts its messages from 1, so what goes to
-// one of them is not what goes to another.
-type dataKey struct {
-	typ control.Type
-	id  control.MessageID
-	to  name.Key
-}
-
-func dataKeyOf(o *control.Outbound) dataKey { return dataKey{o.Type, o.ID, o.To.Key()} }
 
 // start runs the session. The caller has counted it in app.wg and put it into
 // the tables.
@@ -59,11 +35,17 @@ func (c *conversation) start(first control.Event, join *control.Inbound) {
 		if join != nil {
 			d.step(control.Received{Msg: *join})
 		}
-		d.run()
-		d.flush()
-		c.kind.forget(d.isOpen)
-		close(c.done)
+		d.live()
 	}()
+}
+
+// live is the rest of the session's life.
+func (d *driver) live() {
+	d.run()
+	d.lastSave()
+	d.flush()
+	d.kind.forget(d.isOpen)
+	close(d.done)
 }
 
 // receive takes a message of this session from the link's reader.
@@ -85,9 +67,9 @@ func (c *conversation) pokeLink() {
 func (d *driver) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for !d.over {
+	for d.keepUp(); !d.over; d.keepUp() {
 		var due <-chan time.Time
-		if at := d.core.NextTimeout(); !at.IsZero() {
+		if at := d.nextTimeout(); !at.IsZero() {
 			timer.Reset(time.Until(at))
 			due = timer.C
 		}
@@ -98,6 +80,7 @@ func (d *driver) run() {
 			d.sent()
 		case in := <-d.inbox:
 			d.onIncoming(in)
+			d.onMore()
 		case p := <-pubs:
 			d.publish(p)
 		case p := <-letters:
@@ -113,6 +96,27 @@ func (d *driver) run() {
 			d.step(control.Tick{})
 		case <-d.app.ctx.Done():
 			d.finish(&Error{Code: CodeClosed, Err: causeUnlessClosed(d.app.Err())})
+		}
+	}
+}
+
+// nextTimeout is when the core or the store has something to do.
+func (d *driver) nextTimeout() time.Time {
+	at, save := d.core.NextTimeout(), d.keep.due()
+	if at.IsZero() || !save.IsZero() && save.Before(at) {
+		return save
+	}
+	return at
+}
+
+// onMore takes what else has arrived, so that it is stored together.
+func (d *driver) onMore() {
+	for n := 1; d.keep != nil && n < keepBatch; n++ {
+		select {
+		case in := <-d.inbox:
+			d.onIncoming(in)
+		default:
+			return
 		}
 	}
 }
@@ -140,63 +144,10 @@ func (d *driver) publishable() (pubs, letters <-chan *publication) {
 	return pubs, letters
 }
 
-// outlet is where the next frame goes; nil channels if there is none. The frame
-// is encoded only now, so that token and encryption are as fresh as can be and
-// generations leave in order.
-func (d *driver) outlet() (chan<- *wire.Frame, *wire.Frame) {
-	for d.head == nil && len(d.queue) > 0 {
-		f, err := d.app.codec.encode(d.queue[0], envelope{
-			source: d.local, session: uint32(d.id), multicast: d.kind.multicast(), seal: d.core.Seal,
-		}, time.Now())
-		if err != nil {
-			d.app.log.Error().Err(err).Uint32("session", uint32(d.id)).Msg("message cannot be sent")
-			d.pop()
-			continue
-		}
-		d.head = f
-	}
-	if d.head == nil {
-		return nil, nil
-	}
-	return d.app.out, d.head
-}
-
-func (d *driver) sent() {
-	d.head = nil
-	d.pop()
-}
-
-func (d *driver) pop() {
-	delete(d.queued, dataKeyOf(&d.queue[0]))
-	d.queue[0] = control.Outbound{}
-	d.queue = d.queue[1:]
-}
-
-// flush sends the last words of an ended session.
-func (d *driver) flush() {
-	limit := time.NewTimer(flushWait)
-	defer limit.Stop()
-	for {
-		out, head := d.outlet()
-		if head == nil {
-			return
-		}
-		select {
-		case out <- head:
-			d.sent()
-		case <-d.inbox: // so that the link's reader does not wait for us
-		case <-limit.C:
-			return
-		case <-d.app.ctx.Done():
-			return
-		}
-	}
-}
-
 func (d *driver) onIncoming(in *incoming) {
 	switch in.typ() {
 	case pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG:
-		if d.inQueue.full() {
+		if d.inQueue.full(d.keep.delivering()) {
 			d.app.dropped.Add(1) // not acknowledged: a reliable peer sends it again
 			return
 		}
@@ -226,6 +177,9 @@ func (d *driver) publish(p *publication) {
 	}
 	out := d.core.Step(time.Now(), p.event())
 	d.receipts[out.PublishedID] = p.receipt
+	if d.keep != nil {
+		d.keep.taken = append(d.keep.taken, p.taken)
+	}
 	d.apply(out)
 }
 
@@ -244,14 +198,23 @@ func (d *driver) step(ev control.Event) {
 	d.apply(d.core.Step(time.Now(), ev))
 }
 
-// apply does what a step wants done.
+// apply does what a step wants done, where sessions are kept after it is stored.
 func (d *driver) apply(out control.Output) {
+	if d.keep != nil {
+		d.keep.waiting = append(d.keep.waiting, step{out: out})
+		return
+	}
+	d.carry(step{out: out})
+}
+
+func (d *driver) carry(s step) {
+	out := s.out
 	d.remember(out)
 	for _, o := range out.Send {
 		d.enqueue(o)
 	}
-	for _, del := range out.Deliver {
-		d.deliver(del)
+	for i, del := range out.Deliver {
+		d.deliver(del, s.mark(d.keep, i))
 	}
 	for _, s := range out.Settled {
 		if r := d.receipts[s.ID]; r != nil {
@@ -265,34 +228,6 @@ func (d *driver) apply(out control.Output) {
 	if out.Ended != nil {
 		d.finish(d.endError(out.Ended))
 	}
-}
-
-// enqueue puts a message in line, an urgent one before all that are not encoded
-// and encrypted yet.
-func (d *driver) enqueue(o control.Outbound) {
-	data := dataKeyOf(&o)
-	if !control.IsCommand(o.Type) && d.queued[data] {
-		return
-	}
-	if n := len(d.queue); n >= queueLimit && !control.IsCommand(o.Type) || n >= 2*queueLimit {
-		d.app.dropped.Add(1)
-		return
-	}
-	if !control.IsCommand(o.Type) {
-		d.queued[data] = true
-	}
-	if !o.Urgent {
-		d.queue = append(d.queue, o)
-		return
-	}
-	at := 0
-	if d.head != nil {
-		at = 1
-	}
-	for at < len(d.queue) && d.queue[at].Urgent {
-		at++
-	}
-	d.queue = slices.Insert(d.queue, at, o)
 }
 
 // remember updates what the application sees.
@@ -310,15 +245,13 @@ func (d *driver) remember(out control.Output) {
 	}
 }
 
-func (d *driver) deliver(del control.Delivery) {
-	if del.Missing > 0 {
-		d.inQueue.push(inItem{err: &Error{Code: CodeMessagesLost, Peer: del.From, Err: lostMessages(del.Missing)}})
-		return
+func (d *driver) deliver(del control.Delivery, m mark) {
+	head := inRecordOf(&del)
+	if !d.inQueue.push(head.item(del.Msg.Payload, m)) && m.keep != nil {
+		if err := d.confirm(m.n); err != nil {
+			d.app.log.Warn().Err(err).Msg("a late reply stays stored")
+		}
 	}
-	d.inQueue.push(inItem{msg: Message{
-		Payload: del.Msg.Payload, Type: del.Msg.Type, Metadata: del.Msg.Metadata,
-		Source: del.From, Subject: del.Subject, Direct: del.Direct,
-	}})
 }
 
 func (d *driver) onOpened() {

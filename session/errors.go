@@ -26,6 +26,7 @@ const (
 	CodeMessagesLost        // a gap in the stream; the session goes on
 	CodeInvalid             // the caller asked for something impossible
 	CodeRemoved             // the moderator removed us from the group
+	CodeState               // Config.State failed, or does not fit
 )
 
 var codeTexts = map[Code]string{
@@ -42,6 +43,7 @@ var codeTexts = map[Code]string{
 	CodeMessagesLost:   "messages lost",
 	CodeInvalid:        "invalid request",
 	CodeRemoved:        "removed from the group",
+	CodeState:          "the state cannot be kept",
 }
 
 // String is the code in a few words.

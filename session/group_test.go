@@ -25,6 +25,8 @@ type hall struct {
 	groups []*session.Group
 	late   *session.Group // catches up on what it missed
 	said   int
+	// confirms: what is received is confirmed.
+	confirms bool
 }
 
 // newHall lets a moderator create a group and invite n others.
@@ -97,6 +99,11 @@ func (h *hall) talk() {
 			}
 			if err != nil {
 				h.t.Fatalf("%s hears from %s: %v", to.Local().Path(), from.Local().Path(), err)
+			}
+			if h.confirms {
+				if err := to.Confirm(m); err != nil {
+					h.t.Fatal(err)
+				}
 			}
 			if string(m.Payload) != text || m.Source.Key() != from.Local().Key() || m.Direct {
 				h.t.Fatalf("%s hears %q of %s, want %q of %s", to.Local().Path(), m.Payload, m.Source, text, from.Local())

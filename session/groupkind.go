@@ -99,6 +99,13 @@ func (g *Group) exit() {
 	}
 }
 
+func (g *Group) info() infoRecord {
+	return infoRecord{
+		ID: g.id, Group: true, Local: g.local, Peer: g.chair, Subject: g.subject, Names: g.names, Metadata: g.metadata,
+		Initiator: g.initiator, Reliable: g.reliable, MLS: g.encrypted,
+	}
+}
+
 func (g *Group) announce() bool {
 	if !g.initiator {
 		g.app.openedResponder(g.subject)

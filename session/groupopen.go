@@ -84,10 +84,7 @@ func (a *App) reserveGroup() (ID, bool) {
 // newGroup makes the core and the conversation around it.
 func (a *App) newGroup(id ID, cfg control.Config) *Group {
 	a.fill(&cfg)
-	g := &Group{
-		names:  [2]name.Name{cfg.Channel, cfg.Control},
-		events: make(chan GroupEvent, eventsKept), ops: map[control.Op]chan error{},
-	}
+	g := makeGroup(&cfg)
 	g.setUp(a, &cfg, g)
 	g.id = id
 	if cfg.Role == control.Initiator {
@@ -96,6 +93,13 @@ func (a *App) newGroup(id ID, cfg control.Config) *Group {
 		g.core = control.NewParticipant(cfg)
 	}
 	return g
+}
+
+func makeGroup(cfg *control.Config) *Group {
+	return &Group{
+		names:  [2]name.Name{cfg.Channel, cfg.Control},
+		events: make(chan GroupEvent, eventsKept), ops: map[control.Op]chan error{},
+	}
 }
 
 // addGroup puts g into the table and counts its goroutine.

@@ -19,37 +19,89 @@ type inQueue struct {
 	bytes int
 	reply chan<- Message // of the request that waits; nil if none does
 	owed  int            // replies of requests that gave up waiting
+
+	// Where sessions are kept: the sizes of what is not confirmed, by mark, and
+	// whether nothing will be added.
+	open      map[uint64]int
+	openBytes int
+	finished  bool
 }
 
 type inItem struct {
-	msg Message
-	err error
+	msg  Message
+	err  error
+	mark mark
 }
 
-func (q *inQueue) full() bool {
+// full reports whether no message may be taken from the peer. So many more, of
+// so many bytes, are about to be added.
+func (q *inQueue) full(more, bytes int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.items) >= maxUnread || q.bytes >= maxUnreadBytes
+	return max(len(q.items), len(q.open))+more >= maxUnread || max(q.bytes, q.openBytes)+bytes >= maxUnreadBytes
 }
 
-// push adds a message, or hands it to the request that waits.
-func (q *inQueue) push(it inItem) {
+// push adds a message, or hands it to the request that waits. It returns false
+// for one that nobody wants any more.
+func (q *inQueue) push(it inItem) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if it.err == nil {
 		switch {
 		case q.owed > 0:
 			q.owed--
-			return
+			return false
 		case q.reply != nil:
 			q.reply <- it.msg // has room for one, and is used once
 			q.reply = nil
-			return
+			return true
 		}
 	}
 	q.items = append(q.items, it)
 	q.bytes += it.size()
 	q.wake()
+	return true
+}
+
+// expectConfirmation notes a stored message of n bytes, before it is pushed.
+func (q *inQueue) expectConfirmation(mark uint64, n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open == nil {
+		q.open = map[uint64]int{}
+	}
+	q.open[mark] = n
+	q.openBytes += n
+}
+
+// unconfirmed reports whether a message is still to be confirmed.
+func (q *inQueue) unconfirmed(mark uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, ok := q.open[mark]
+	return ok
+}
+
+// confirm notes that a message is stored no more. It reports whether it was the
+// last one of a session that is over.
+func (q *inQueue) confirm(mark uint64) (last bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, ok := q.open[mark]
+	if !ok {
+		return false
+	}
+	delete(q.open, mark)
+	q.openBytes -= n
+	return q.finished && len(q.open) == 0
+}
+
+// finish says that nothing will be added. It reports whether all is confirmed.
+func (q *inQueue) finish() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.finished = true
+	return len(q.open) == 0
 }
 
 // size counts all that a peer can make long.
@@ -69,20 +121,20 @@ func (q *inQueue) wake() {
 	}
 }
 
-func (q *inQueue) pop() (Message, bool, error) {
+func (q *inQueue) pop() (it inItem, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.items) == 0 {
-		return Message{}, false, nil
+		return it, false
 	}
-	it := q.items[0]
+	it = q.items[0]
 	q.items[0] = inItem{}
 	q.items = q.items[1:]
 	q.bytes -= it.size()
 	if len(q.items) > 0 {
 		q.wake() // for another reader
 	}
-	return it.msg, true, it.err
+	return it, true
 }
 
 // expect makes the next message the reply of a request. It is called when the

@@ -21,6 +21,8 @@ type Message struct {
 	Subject string
 	// Direct is set on reception of what a member of a group sent to us alone.
 	Direct bool
+
+	mark mark // of a received message that is stored
 }
 
 func (m Message) check() error {

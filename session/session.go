@@ -123,6 +123,14 @@ func (s *Session) remember(d *driver, out control.Output) *Error {
 	return nil
 }
 
+func (s *Session) info() infoRecord {
+	st := s.snapshot()
+	return infoRecord{
+		ID: s.id, Local: s.local, Peer: st.peer, Subject: st.subject, Metadata: s.metadata,
+		Initiator: s.initiator, Reliable: s.reliable, MLS: s.encrypted,
+	}
+}
+
 func (s *Session) announce() bool {
 	if !s.initiator {
 		s.app.openedResponder(s.PeerSubject())

@@ -80,7 +80,7 @@ func TestRestoreSenderRefuses(t *testing.T) {
 		{"withheld from a peer that does not want it", func(st *state) { st.Messages[2].Held = []int{0} }},
 		{"what left the ring", func(st *state) { *st = state{Newest: 20, Slots: 16, Early: []Settled[string]{{ID: 5}}} }},
 		{"what left the ring", func(st *state) { *st = state{Newest: 20, Slots: 16, Early: []Settled[string]{{ID: 0}}} }},
-		{"what left the ring", func(st *state) { *st = state{Newest: 20, Slots: 16, Early: []Settled[string]{{ID: 1 << 31}}} }},
+		{"what left the ring", func(st *state) { *st = state{Newest: 20, Slots: 16, Early: []Settled[string]{{ID: 1<<31 + 4}}} }},
 		{"what left the ring", func(st *state) { *st = state{Newest: 20, Slots: 16, Early: []Settled[string]{{ID: 4, Failed: true}}} }},
 		{"what left the ring", func(st *state) { *st = state{Newest: 20, Slots: 16, Early: []Settled[string]{{ID: 4}, {ID: 4}}} }},
 		{"what left the ring", func(st *state) { *st = state{Newest: 20, Slots: 16, Early: []Settled[string]{{ID: 4}, {ID: 3}}} }},

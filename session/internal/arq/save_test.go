@@ -300,3 +300,23 @@ func TestSavingIsCheap(t *testing.T) {
 		t.Errorf("%v allocations, want 1", got)
 	}
 }
+
+// TestSkipped: what was skipped counts as missed by everybody, in this epoch.
+func TestSkipped(t *testing.T) {
+	s := NewSender[int, int](SenderConfig{Reliable: true, Reach: 20})
+	s.Online(epoch, 0)
+	s.Publish(epoch, 0, 1)
+	s.Encrypted()
+	s.Ack(0, 1)
+	for _, c := range []struct {
+		skip int
+		deaf bool
+	}{{20, false}, {-5, false}, {0, false}, {1, true}, {-1, true}} {
+		if s.Skipped(c.skip); s.Deaf(0) != c.deaf {
+			t.Errorf("%d more skipped: deaf %v", c.skip, s.Deaf(0))
+		}
+	}
+	if s.NewEpoch(); s.Deaf(0) || s.Count() != 23 {
+		t.Errorf("in a new epoch: deaf %v, %d transmissions", s.Deaf(0), s.thrift.sent)
+	}
+}

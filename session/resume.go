@@ -1,0 +1,230 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/slimbridge/slimbridge/session/internal/control"
+)
+
+// Resumed returns the sessions and groups that came out of Config.State when
+// the app was dialled, in no order. Those who were told of their end, but had
+// messages that were not confirmed, are among them: they are over, and can be
+// read. What was published before and not acknowledged is sent again by itself.
+func (a *App) Resumed() ([]*Session, []*Group) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.resumedSessions), slices.Clone(a.resumedGroups)
+}
+
+// Suspend ends the app without a farewell: its sessions go on with the next Dial
+// that is given the same State. Others see us as they see somebody whose link is
+// down. Without State it is an abrupt end. It waits for all goroutines.
+func (a *App) Suspend() error {
+	a.shutdown(&Error{Code: CodeClosed})
+	a.wg.Wait()
+	return nil
+}
+
+// resume brings the sessions of Config.State back to life. They wait for the
+// link.
+func (a *App) resume() error {
+	owner, kept, err := readState(a.cfg.State)
+	if err == nil {
+		err = a.checkOwner(owner)
+	}
+	if err != nil {
+		return &Error{Code: CodeState, Err: err}
+	}
+	var revived []*revived
+	changes := map[string][]byte{}
+	for _, k := range kept {
+		r, err := a.revive(k)
+		if err == nil {
+			err = r.saveAgain(changes)
+		}
+		if err != nil {
+			return &Error{Code: CodeState, Peer: k.info.Peer, Err: fmt.Errorf("session %d cannot be resumed: %w", k.info.ID, err)}
+		}
+		revived = append(revived, r)
+	}
+	// Before anything is encrypted: what the keys were skipped for must not be
+	// skipped for again.
+	if len(changes) > 0 {
+		if err := a.cfg.State.Write(changes); err != nil {
+			return &Error{Code: CodeState, Err: err}
+		}
+	}
+	for _, r := range revived {
+		r.start()
+	}
+	return nil
+}
+
+// revived is a session that is about to go on.
+type revived struct {
+	*conversation
+	session *Session
+	group   *Group
+	closing bool
+}
+
+func (a *App) revive(k *keptSession) (*revived, error) {
+	keep := &keeper{state: a.cfg.State, prefix: recordRoot + k.token + "/", known: true, stored: map[string]bool{}}
+	for key := range k.messages {
+		keep.stored[key] = true
+	}
+	r := &revived{}
+	cfg := control.Config{Local: k.info.Local, Peer: k.info.Peer, Reliable: k.info.Reliable, Metadata: k.info.Metadata}
+	var core control.Core
+	if k.core != nil {
+		saved, err := control.ReadSaved(k.core)
+		if err != nil {
+			return nil, err
+		}
+		if cfg, core, err = a.restore(saved, k); err != nil {
+			return nil, err
+		}
+		r.closing = saved.Closing()
+	}
+	if k.info.Local.ID != a.self.ID {
+		return nil, errRecord
+	}
+	if k.info.Group {
+		r.group = a.reviveGroup(k.info, &cfg, core)
+		r.conversation = &r.group.conversation
+	} else {
+		r.session = a.reviveSession(k.info, &cfg, core)
+		r.conversation = &r.session.conversation
+	}
+	r.id, r.initiator, r.encrypted, r.keep = k.info.ID, k.info.Initiator, k.info.MLS, keep
+	close(r.opened)
+	return r, r.refill(k)
+}
+
+// restore makes the core anew.
+func (a *App) restore(saved *control.Saved, k *keptSession) (control.Config, control.Core, error) {
+	cfg := saved.Config()
+	a.fill(&cfg)
+	moderator := ""
+	if cfg.Role == control.Responder {
+		moderator = saved.PeerSubject()
+	}
+	var err error
+	if cfg.MLS, err = a.group(saved.Encrypted(), moderator); err != nil {
+		return cfg, nil, err
+	}
+	core, err := saved.Restore(time.Now(), cfg, k.message)
+	return cfg, core, err
+}
+
+func (a *App) reviveSession(info *infoRecord, cfg *control.Config, core control.Core) *Session {
+	s := &Session{request: make(chan struct{}, 1)}
+	s.setUp(a, cfg, s)
+	s.state = snapshot{peer: info.Peer, subject: info.Subject}
+	if core != nil {
+		s.machine = core.(*control.Machine)
+		s.core = s.machine
+		s.state = snapshot{peer: s.machine.Peer(), subject: s.machine.PeerSubject(), online: s.machine.PeerOnline()}
+	}
+	return s
+}
+
+func (a *App) reviveGroup(info *infoRecord, cfg *control.Config, core control.Core) *Group {
+	cfg.Channel, cfg.Control = info.Names[0], info.Names[1]
+	g := makeGroup(cfg)
+	g.setUp(a, cfg, g)
+	g.chair, g.subject = info.Peer, info.Subject
+	if core != nil {
+		g.core = core
+		g.list(core.Roster())
+		g.entered = true
+	}
+	return g
+}
+
+// refill shows the application again what it did not confirm.
+func (r *revived) refill(k *keptSession) error {
+	for _, n := range slices.Sorted(maps.Keys(k.inbox)) {
+		head, payload, err := parseRecord(k.inbox[n])
+		if err != nil {
+			return err
+		}
+		r.inQueue.expectConfirmation(n, len(k.inbox[n]))
+		r.inQueue.push(head.item(payload, mark{r.keep, n}))
+		r.keep.marks = max(r.keep.marks, n)
+	}
+	return nil
+}
+
+// saveAgain adds the session as it is now.
+func (r *revived) saveAgain(changes map[string][]byte) error {
+	if r.core == nil {
+		return nil
+	}
+	d := &driver{conversation: r.conversation}
+	own, err := d.changes()
+	maps.Copy(changes, own)
+	return err
+}
+
+// start lets the session go on. It is called before the first link.
+func (r *revived) start() {
+	a := r.app
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case r.session != nil:
+		a.resumedSessions = append(a.resumedSessions, r.session)
+		if r.core != nil {
+			a.sessions[sessionKey{r.id, r.session.state.peer.Key()}] = r.session
+		}
+	default:
+		a.resumedGroups = append(a.resumedGroups, r.group)
+		if r.core != nil {
+			a.groups[r.id] = r.group
+			r.group.subscribe()
+		}
+	}
+	if r.core == nil {
+		r.err = &Error{Code: CodeClosed, Err: errOverBefore}
+		r.inQueue.finish()
+		close(r.done)
+		if r.group != nil {
+			close(r.group.events)
+		}
+		return
+	}
+	a.wg.Add(1)
+	go r.resume(r.closing)
+}
+
+var errOverBefore = errors.New("it was over before the restart; what was not confirmed can still be read")
+
+// resume is the goroutine of a session that goes on.
+func (c *conversation) resume(closing bool) {
+	defer c.app.wg.Done()
+	d := &driver{conversation: c, queued: map[dataKey]bool{}, isOpen: true}
+	d.onLink()
+	if closing {
+		d.step(control.Close{})
+	}
+	d.live()
+}
+
+// subscribe adds the group's channel to what the first link subscribes. It is
+// called with App.mu held.
+func (g *Group) subscribe() {
+	for _, n := range g.names {
+		use := g.app.channels[n.Key()]
+		if use == nil {
+			use = &channelUse{name: n, turn: make(chan struct{}, 1)}
+			g.app.channels[n.Key()] = use
+		}
+		use.users++
+	}
+	g.app.subsGen++
+}
