@@ -11,7 +11,8 @@ import (
 func (p *program) mcpCommand() *cobra.Command {
 	cmd := p.group("mcp", "Serve and use MCP servers by SLIM name", `Puts existing MCP programs on SLIM without changing them. "serve" runs beside the
 server, "connect" is what the MCP host starts; they meet at a node by name and
-share a secret, and everything between them is encrypted end to end.`)
+trust each other by a shared secret, JWTs or SPIFFE, and everything between them is
+encrypted end to end.`)
 	cmd.AddCommand(p.mcpServeCommand(), p.mcpConnectCommand())
 	return cmd
 }
