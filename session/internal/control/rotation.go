@@ -210,6 +210,7 @@ func (m *Machine) onGroupUpdate(now time.Time, in *Inbound, out *Output) {
 	}
 	if err := m.cfg.MLS.Process(update.GetMls().GetMlsContent(), now); err != nil {
 		m.drop(out, "commit refused: "+err.Error())
+		m.fellBehind(now, out) // it will not be taken the next time either
 		return
 	}
 	if err := m.checkMembers(); err != nil {
