@@ -24,6 +24,7 @@ func (w *world) play() {
 		}
 		w.run(w.pause())
 		w.checkHalfOpen()
+		w.closeStale(time.Minute)
 	}
 	if !w.stopped() {
 		w.rest()
@@ -32,7 +33,7 @@ func (w *world) play() {
 
 // pause is the time to the next action; now and then it is long.
 func (w *world) pause() time.Duration {
-	if w.quiet && w.r.IntN(40) == 0 {
+	if w.quiet && (w.r.IntN(40) == 0 || w.foreign && w.r.IntN(20) == 0) {
 		return w.upTo(90 * time.Minute)
 	}
 	switch w.r.IntN(25) {
@@ -61,7 +62,10 @@ func (w *world) befall() bool {
 		a.cut()
 		w.later(d, a.connect)
 	case n < 2*(w.mutes+w.cuts)+w.crashes:
-		if a.up {
+		switch {
+		case w.disks && w.r.IntN(4) > 0:
+			a.arm(d)
+		case a.up:
 			a.crash(d)
 		}
 	case n < 2*(w.mutes+w.cuts)+w.crashes+w.outages:
@@ -77,6 +81,9 @@ func (w *world) befall() bool {
 // act lets one app do something.
 func (w *world) act() {
 	a := w.apps[w.r.IntN(len(w.apps))]
+	if a.dead {
+		return
+	}
 	if len(a.sessions) == 0 || w.r.IntN(12) == 0 {
 		w.open(a)
 		return
@@ -99,7 +106,7 @@ func (w *world) act() {
 func (w *world) actInGroup(s *session) {
 	n := w.r.IntN(100)
 	switch {
-	case w.bulk && !w.flooded && n > 80:
+	case w.bulk && !w.flooded && n > 50:
 		w.flood(s)
 	case s.leads() && n < 20:
 		s.do(w.invitation)
@@ -159,11 +166,13 @@ func (w *world) talk(s *session) {
 }
 
 // flood lets another member miss more messages of s than a receive window has.
-// Meanwhile nobody else does anything.
+// Meanwhile nobody else does anything. Nothing else may be lost: who asks for a
+// message has acknowledged it, so it leaves the ring of 512 though the answer may
+// still be lost.
 func (w *world) flood(s *session) {
 	members := s.core.Roster()
 	o := s.talk.current(members[len(members)-1].Name)
-	if len(members) < 3 || o == nil {
+	if len(members) < 3 || o == nil || w.lossy > 0 {
 		return
 	}
 	w.flooded = true
@@ -268,10 +277,13 @@ func (w *world) mayLead(a *app) bool {
 func (s *session) do(ev func(control.Op) control.Event) {
 	s.w.ops++
 	if s.asked == nil {
-		s.asked = map[control.Op]bool{}
+		s.asked, s.forced = map[control.Op]bool{}, map[control.Op]bool{}
 	}
 	s.asked[s.w.ops] = true
 	e := ev(s.w.ops)
+	if r, ok := e.(control.Remove); ok && r.Force {
+		s.forced[s.w.ops] = true
+	}
 	s.w.logf("%v: operation %d, %T", s, s.w.ops, e)
 	s.step(e)
 }

@@ -19,7 +19,13 @@ type app struct {
 	subject  string
 	identity signer
 	clock    clock
-	dead     bool // crashed
+	provider provider
+	stores   bool          // its sessions, since it will crash
+	fuse     int           // steps to its crash
+	down     time.Duration // how long it is away then
+	asleep   []*session    // that were stored when it crashed
+	foreign  bool          // it checks the age of tokens, as the real library does
+	dead     bool          // crashed
 
 	up      bool // linked to the node
 	link    int  // number of the link
@@ -49,7 +55,8 @@ type conversation struct {
 	control  name.Name
 	leader   *session // moderator, or who opened it
 	sessions []*session
-	slowest  pace // the longest of all their intervals, and the most retries
+	stale    time.Time // when an old token cost the group a member, or a change
+	slowest  pace      // the longest of all their intervals, and the most retries
 }
 
 // newApp starts an instance at a place. It keeps the subject of its forerunner,
@@ -62,9 +69,11 @@ func (w *world) newApp(index int, before *app) *app {
 	a := &app{w: w, index: index, label: string(rune('a' + index))}
 	if before != nil && w.r.IntN(3) == 0 {
 		a.subject, a.identity, a.label = before.subject, before.identity, before.label
+		a.foreign = before.foreign
 	} else {
 		a.subject = fmt.Sprintf("org/ns/s%d_%d", service, w.r.Uint32())
 		a.identity = w.newSigner(a.subject)
+		a.foreign = w.foreign && w.r.IntN(2) == 0
 	}
 	if before == nil {
 		a.clock = w.newClock()
@@ -72,6 +81,8 @@ func (w *world) newApp(index int, before *app) *app {
 		a.clock = before.clock
 		a.label = before.label + "'"
 	}
+	a.provider = w.newProvider(a.clock.at(w.now))
+	w.foreigners[a.subject] = a.foreign
 	a.full = name.New("org", "ns", fmt.Sprintf("s%d", service)).WithID(name.IDOf(a.subject))
 	return a
 }

@@ -41,15 +41,21 @@ const (
 	AckTwice
 	// RefusedAcked: a message for which there is no room is acknowledged.
 	RefusedAcked
+	// OldTokens: who checks the age of tokens is not known to.
+	OldTokens
+	// KeysAgain: a restored session does not skip the keys that it may have used.
+	KeysAgain
+	// SavedLate: messages leave before what they tell of is stored.
+	SavedLate
 )
 
 // Bugs are all of them.
 var Bugs = []Bug{AckLost, WindowEdge, CommitTwice, DuplicateDelivered, RemovedHeard, AckedEarly, StaleEpoch, RTXIgnored,
-	HalfOpen, AckTwice, RefusedAcked}
+	HalfOpen, AckTwice, RefusedAcked, OldTokens, KeysAgain, SavedLate}
 
 func (b Bug) String() string {
 	return [...]string{"no bug", "ack lost", "window edge", "commit twice", "duplicate delivered", "removed heard",
-		"acked early", "stale epoch", "RTX ignored", "half open", "ack twice", "refused acked"}[b]
+		"acked early", "stale epoch", "RTX ignored", "half open", "ack twice", "refused acked", "old tokens", "keys again", "saved late"}[b]
 }
 
 // bend wraps the machine of s if there is a bug to show.

@@ -158,11 +158,11 @@ func (s *session) checkSettled(st control.Settled) {
 	case m == nil:
 		s.w.failf("%v settles message %d, which it never published", s, st.ID)
 		return
-	case m.settled:
+	case m.settled && !m.again:
 		s.w.failf("%v settles message %d twice", s, st.ID)
 		return
 	}
-	m.settled, m.acked = true, st.Acknowledged
+	m.settled, m.again, m.acked = true, false, m.acked || st.Acknowledged
 	switch {
 	case st.Acknowledged:
 		s.w.result.Acknowledged++

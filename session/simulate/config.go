@@ -66,8 +66,11 @@ type climate struct {
 	mutes     int // weight of apps that are unheard or deaf for a while
 	cuts      int // links that break
 	crashes   int
-	outages   int // restarts of the node
+	disks     bool // apps may come back with the sessions they had
+	outages   int  // restarts of the node
 	intruders int
+	foreign   bool          // some apps refuse leaves with old tokens
+	tokenLife time.Duration // how long an app uses one token for all; zero: it has new ones
 	actions   int
 	rush      time.Duration // actions follow each other within
 }
@@ -103,7 +106,7 @@ func newClimate(r *rand.Rand) climate {
 	}
 	c.inOrder = r.IntN(3) == 0 || !c.mls
 	c.quiet, c.lag = r.IntN(20) == 0, 300*time.Millisecond
-	c.bulk = r.IntN(40) == 0
+	c.bulk = r.IntN(30) == 0
 	c.heavy = r.IntN(20) == 0
 	if c.inOrder && r.IntN(4) == 0 && !c.bulk && !c.heavy { // else some are always late
 		c.lag = 3 * time.Second // answers may be slower than repetitions
@@ -127,14 +130,25 @@ func newClimate(r *rand.Rand) climate {
 	}
 	c.unequal = r.IntN(2) == 0
 	c.stubborn = c.unequal && r.IntN(2) == 0
+	if c.disks = r.IntN(5) == 0; c.disks {
+		c.crashes += 4
+	}
+	c.foreign = c.mls && r.IntN(4) == 0
+	if c.mls && r.IntN(4) == 0 {
+		c.tokenLife = time.Duration(5+r.IntN(25)) * time.Minute
+	}
+	c.quiet = c.quiet || c.foreign && r.IntN(6) == 0
+	if c.quiet {
+		c.rotateAfter *= 15 // hours would else be full of commits
+	}
 	c.actions = 50 + r.IntN(100)
 	c.rush = time.Duration(50+r.IntN(600)) * time.Millisecond
 	return c
 }
 
 func (c climate) String() string {
-	return fmt.Sprintf("%d apps, groups %v, pairs %v, MLS %v, reliable %v, %d retries, unequal %v, stubborn %v, clocks wrong by %v, end when lost %v, rotate after %d messages or %v, "+
+	return fmt.Sprintf("%d apps, groups %v, pairs %v, MLS %v, reliable %v, %d retries, unequal %v, stubborn %v, clocks wrong by %v, disks %v, some check tokens %v, of one token for %v, end when lost %v, rotate after %d messages or %v, "+
 		"of 1000 messages %d lost, %d doubled, %d slow by up to %v, %d stray, in order %v",
-		c.apps, c.groups, c.pairs, c.mls, c.reliable, c.retries, c.unequal, c.stubborn, c.skew, c.ends, c.rotateMessages, c.rotateAfter,
+		c.apps, c.groups, c.pairs, c.mls, c.reliable, c.retries, c.unequal, c.stubborn, c.skew, c.disks, c.foreign, c.tokenLife, c.ends, c.rotateMessages, c.rotateAfter,
 		c.lossy, c.double, c.slow, c.lag, c.stray, c.inOrder)
 }

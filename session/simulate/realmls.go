@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -37,19 +38,24 @@ func (w *world) newSigner(subject string) signer {
 // newEngine makes the MLS of a session of a.
 func (w *world) newEngine(a *app) engine {
 	if !w.cfg.RealMLS {
-		return &standIn{vault: &w.vault, bug: w.cfg.Bug, subject: a.subject, key: a.identity.public, issued: a.clock.at(w.now)}
+		return &standIn{
+			vault: &w.vault, bug: w.cfg.Bug, subject: a.subject, key: a.identity.public, foreign: a.foreign,
+			mint: a.provider.token, serial: w.vault.secret(), issued: a.provider.token(a.clock.at(w.now)),
+		}
 	}
-	c := &realCore{w: w, subject: a.subject}
+	c := &realCore{w: w, app: a, serial: w.vault.secret()}
 	c.cfg = mls.Config{Suite: mls.P256, Signer: a.identity, Verify: c.verify, Subject: subjectOf}
 	c.mint(a.clock.at(w.now))
 	return c
 }
 
 // realCore lets a machine use the real MLS core. A token is the subject and the
-// time of issue; nobody forges tokens here.
+// time of issue, and whether the app checks the age of others; nobody forges tokens
+// here.
 type realCore struct {
 	w       *world
-	subject string
+	app     *app
+	serial  uint64 // tells its tokens from those of other sessions
 	cfg     mls.Config
 	issued  time.Time
 	group   *mls.Group
@@ -58,8 +64,8 @@ type realCore struct {
 }
 
 func (c *realCore) mint(now time.Time) []byte {
-	c.issued = now
-	c.cfg.Credential = []byte(c.subject + " " + strconv.FormatInt(now.UnixNano(), 10))
+	c.issued = c.app.provider.token(now)
+	c.cfg.Credential = fmt.Appendf(nil, "%s %d %d %t", c.app.subject, c.issued.UnixNano(), c.serial, c.app.foreign)
 	return c.cfg.Credential
 }
 
@@ -89,16 +95,23 @@ func (c *realCore) verify(m mls.Member, why mls.Reason) error {
 }
 
 func memberOf(m mls.Member) control.Member {
-	subject, at, _ := strings.Cut(string(m.Credential), " ")
-	ns, _ := strconv.ParseInt(at, 10, 64)
+	fields := strings.Fields(string(m.Credential))
+	if len(fields) != 4 {
+		return control.Member{}
+	}
+	ns, _ := strconv.ParseInt(fields[1], 10, 64)
 	return control.Member{
-		Leaf: m.Leaf, Subject: subject, Key: m.SignatureKey, IssuedAt: time.Unix(0, ns), Token: sha256.Sum256(m.Credential),
+		Leaf: m.Leaf, Subject: fields[0], Key: m.SignatureKey, IssuedAt: time.Unix(0, ns), Token: sha256.Sum256(m.Credential),
+		ChecksAge: fields[3] == "true",
 	}
 }
 
 func (c *realCore) KeyPackage(now time.Time) ([]byte, error) {
 	if now.Sub(c.issued) > control.TokenRenewal {
 		c.mint(now)
+	}
+	if c.app.foreign { // the real library does not date it back
+		now = now.Add(mls.LifetimeMargin)
 	}
 	kp, pending, err := mls.NewKeyPackage(c.cfg, now, c.w.bytes)
 	if err == nil {
@@ -132,7 +145,11 @@ func (c *realCore) Commit(change control.Change, now time.Time) (commit, welcome
 	if change.Refresh {
 		ch.Credential, ch.Path = c.mint(now), true
 	}
-	return c.group.Commit(ch, now, c.w.bytes)
+	commit, welcome, err = c.group.Commit(ch, now, c.w.bytes)
+	if e := (*mls.Error)(nil); errors.As(err, &e) && e.RetryAt.After(now) {
+		err = &control.NotYetError{At: e.RetryAt, Err: err}
+	}
+	return commit, welcome, err
 }
 
 func (c *realCore) Join(welcome []byte, _ time.Time) error {
@@ -199,9 +216,27 @@ func (c *realCore) ForgetBefore(epoch uint64) {
 	}
 }
 
-func (c *realCore) Save() ([]byte, error) { return nil, errNoGroup }
-func (c *realCore) Load([]byte) error     { return errNoGroup }
-func (c *realCore) Skip(int) error        { return errNoGroup }
+func (c *realCore) Save() ([]byte, error) {
+	if c.group == nil {
+		return nil, errNoGroup
+	}
+	return c.group.Save(nil)
+}
+
+func (c *realCore) Load(state []byte) error {
+	group, err := mls.Load(state, c.cfg)
+	if err == nil {
+		c.replace(group)
+	}
+	return err
+}
+
+func (c *realCore) Skip(n int) error {
+	if c.group == nil {
+		return errNoGroup
+	}
+	return c.group.Skip(uint32(n))
+}
 
 func (c *realCore) Wipe() {
 	if c.group != nil {

@@ -21,6 +21,8 @@ func (w *world) rest() {
 	w.net.down = false
 	for _, a := range w.apps {
 		a.recover()
+		a.stores = false
+		a.restart()
 		a.connect()
 	}
 	w.run(settling)
@@ -31,6 +33,8 @@ func (w *world) rest() {
 	}
 	w.run(settling)
 	w.expelGhosts()
+	w.run(settling)
+	w.closeStale(0)
 	w.run(settling)
 	for range 100 { // a rotation may have begun just now
 		if len(w.queue) > 0 {

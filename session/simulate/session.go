@@ -25,6 +25,7 @@ type session struct {
 
 	known      presence
 	said       said
+	disk       disk
 	outbox     []control.Outbound // waits for the link
 	subscribed bool               // to the channel
 	opened     bool
@@ -40,6 +41,7 @@ type session struct {
 	stream    []*message // published to all, by id from 1
 	published map[uint32]*message
 	asked     map[control.Op]bool   // operations of the application
+	forced    map[control.Op]bool   // removals by force among them
 	ops       map[control.Op]bool   // those that are over
 	readers   map[*session]*reading // by whom it reads
 	latest    map[name.Key]*session // whose stream was read last, by name
@@ -57,6 +59,7 @@ type message struct {
 	answered []*session // by whom it was acknowledged, or asked for
 	taken    []*session // by whom it was acknowledged
 	settled  bool
+	again    bool // may be settled once more, since its sender started again
 	acked    bool
 }
 
@@ -82,7 +85,7 @@ func (a *app) begin(t *conversation, role control.Role, peer name.Name, p pace) 
 	}
 	s.cfg = control.Config{
 		Role: role, Local: a.full, Peer: peer, Channel: t.channel, Control: t.control, SessionID: t.id,
-		Reliable: w.reliable, MaxRetries: p.retries, Interval: p.interval, NewID: w.r.Uint32,
+		Reliable: w.reliable, MaxRetries: p.retries, Interval: p.interval, NewID: w.newID,
 		EndWhenLost: w.ends, LostAfter: 30 * time.Second,
 		RotateAfter: w.rotateAfter, RotateMessages: w.rotateMessages,
 	}
@@ -125,6 +128,9 @@ func (s *session) step(ev control.Event) {
 	}
 	if w.cfg.Trace {
 		s.traceStep(out)
+	}
+	if s.dies(before, out) {
+		return
 	}
 	s.wrote(out)
 	s.subscription(out)
@@ -172,6 +178,7 @@ func (s *session) transmit(o control.Outbound) {
 		blob := o.App.Payload
 		if o.Encrypt {
 			in.AAD = strconv.AppendUint([]byte(o.To.Components[2]), uint64(o.Type)<<32|uint64(o.ID), 36)
+			s.seals()
 			var err error
 			if blob, err = s.core.Seal(blob, in.AAD); err != nil {
 				s.w.failf("%v cannot encrypt: %v", s, err)
@@ -239,6 +246,8 @@ func (s *session) note(out control.Output) {
 	}
 	for _, m := range out.Members {
 		switch m.What {
+		case control.Blocked:
+			s.w.goesStale(s.talk)
 		case control.Left, control.Expelled, control.Offline:
 			s.forget(m.Name, m.What == control.Offline)
 		}

@@ -4,11 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
+	"github.com/slimbridge/slimbridge/session/internal/mls"
 )
 
 // standIn takes the place of MLS. It encrypts nothing, but it has what the
@@ -23,9 +26,16 @@ type standIn struct {
 	bug     Bug
 	subject string
 	key     []byte
+	foreign bool
+	mint    func(time.Time) time.Time // when the present token was issued
+	serial  uint64                    // tells its tokens from those of other sessions
 	issued  time.Time
 	pending *standInLeaf // of the last key package
+	standInState
+}
 
+// standInState is what a restart keeps. Leaves are never changed.
+type standInState struct {
 	group  uint64 // 0: none
 	epoch  uint64
 	leaf   uint32
@@ -40,6 +50,15 @@ type standIn struct {
 type vault struct {
 	items   []any
 	secrets uint64
+	used    map[standInKey]bool // to encrypt, by anybody
+	reused  bool
+}
+
+// standInKey is a generation of the ratchet of a leaf in an epoch.
+type standInKey struct {
+	secret uint64
+	leaf   uint32
+	n      uint32
 }
 
 type epochSecret struct{ epoch, secret uint64 }
@@ -49,6 +68,8 @@ type standInLeaf struct {
 	subject string
 	key     []byte
 	issued  time.Time
+	from    time.Time // the lifetime of the key package
+	foreign bool
 	token   [sha256.Size]byte
 }
 
@@ -80,6 +101,7 @@ var (
 	errEpoch    = errors.New("of another group or epoch")
 	errLeaf     = errors.New("the leaf is not the expected one")
 	errReplayed = errors.New("was received before")
+	errNotYet   = errors.New("the key package is not valid yet")
 	errTooFar   = errors.New("too many messages skipped")
 )
 
@@ -115,20 +137,21 @@ func (v *vault) secret() uint64 {
 
 func (f *standIn) KeyPackage(now time.Time) ([]byte, error) {
 	if now.Sub(f.issued) > control.TokenRenewal {
-		f.issued = now
+		f.issued = f.mint(now)
 	}
 	f.pending = f.newLeaf()
+	f.pending.from = f.begins(now)
 	return f.vault.put(f.pending), nil
 }
 
 // newLeaf has our present token.
 func (f *standIn) newLeaf() *standInLeaf {
-	token := strconv.AppendInt([]byte(f.subject), f.issued.UnixNano(), 10)
-	return &standInLeaf{subject: f.subject, key: f.key, issued: f.issued, token: sha256.Sum256(token)}
+	token := fmt.Appendf(nil, "%s %d %d", f.subject, f.issued.UnixNano(), f.serial)
+	return &standInLeaf{subject: f.subject, key: f.key, issued: f.issued, foreign: f.foreign, token: sha256.Sum256(token)}
 }
 
 func (f *standIn) Create(now time.Time) error {
-	f.issued = now
+	f.issued = f.mint(now)
 	f.group, f.epoch, f.leaf = f.vault.secret(), 0, 0
 	f.leaves = []*standInLeaf{f.newLeaf()}
 	f.keys, f.seen = []epochSecret{{0, f.vault.secret()}}, map[[2]uint64]bool{}
@@ -149,12 +172,12 @@ func (f *standIn) Commit(c control.Change, now time.Time) (commit, welcome []byt
 	}
 	at := 0
 	for _, kp := range c.Add {
-		if next, at, err = f.add(next, kp, c); err != nil {
+		if next, at, err = f.add(next, kp, c, now); err != nil {
 			return nil, nil, err
 		}
 	}
 	if c.Refresh {
-		f.issued = now
+		f.issued = f.mint(now)
 		next[f.leaf] = f.newLeaf()
 	}
 	m := standInCommit{group: f.group, from: f.epoch, secret: f.vault.secret(), leaves: next, removed: c.Remove}
@@ -168,7 +191,7 @@ func (f *standIn) Commit(c control.Change, now time.Time) (commit, welcome []byt
 }
 
 // add puts the leaf of a key package into the first blank place.
-func (f *standIn) add(leaves []*standInLeaf, kp []byte, c control.Change) ([]*standInLeaf, int, error) {
+func (f *standIn) add(leaves []*standInLeaf, kp []byte, c control.Change, now time.Time) ([]*standInLeaf, int, error) {
 	leaf, ok := take[*standInLeaf](f.vault, kp)
 	if !ok {
 		return nil, 0, errForeign
@@ -177,8 +200,11 @@ func (f *standIn) add(leaves []*standInLeaf, kp []byte, c control.Change) ([]*st
 		slices.ContainsFunc(leaves, func(o *standInLeaf) bool { return o != nil && o.subject == leaf.subject }) {
 		return nil, 0, errLeaf
 	}
+	if at := leaf.from.Add(-mls.ClockSkew); now.Before(at) {
+		return nil, 0, &control.NotYetError{At: at, Err: errNotYet}
+	}
 	if c.Check != nil {
-		if err := c.Check(control.Member{Subject: leaf.subject, Key: leaf.key, IssuedAt: leaf.issued}); err != nil {
+		if err := c.Check(f.member(leaf)); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -237,6 +263,9 @@ func (f *standIn) Encrypt(p, aad []byte) ([]byte, error) {
 		return nil, errNoGroup
 	}
 	f.sent++
+	key := standInKey{f.secretOf(f.epoch), f.leaf, f.sent}
+	f.vault.reused = f.vault.reused || f.vault.used[key]
+	f.vault.used[key] = true
 	return f.vault.put(standInMessage{
 		group: f.group, epoch: f.epoch, secret: f.secretOf(f.epoch), sender: f.leaves[f.leaf],
 		n: f.sent, leaf: f.leaf, text: p, aad: aad,
@@ -290,21 +319,64 @@ func (f *standIn) Members() []control.Member {
 	var members []control.Member
 	for i, l := range f.leaves {
 		if l != nil {
-			members = append(members, control.Member{
-				Leaf: uint32(i), Subject: l.subject, Key: l.key, Own: uint32(i) == f.leaf, IssuedAt: l.issued, Token: l.token,
-			})
+			m := f.member(l)
+			m.Leaf, m.Own = uint32(i), uint32(i) == f.leaf
+			members = append(members, m)
 		}
 	}
 	return members
+}
+
+func (f *standIn) member(l *standInLeaf) control.Member {
+	return control.Member{
+		Subject: l.subject, Key: l.key, IssuedAt: l.issued, Token: l.token, ChecksAge: l.foreign && f.bug != OldTokens,
+	}
+}
+
+// begins is when a key package made now begins to be valid. The real library
+// does not date it back.
+func (f *standIn) begins(now time.Time) time.Time {
+	if f.foreign {
+		return now
+	}
+	return now.Add(-mls.LifetimeMargin)
 }
 
 func (f *standIn) ForgetBefore(epoch uint64) {
 	f.keys = slices.DeleteFunc(f.keys, func(k epochSecret) bool { return k.epoch < min(epoch, f.epoch) })
 }
 
-func (f *standIn) Save() ([]byte, error) { return nil, errNoGroup }
-func (f *standIn) Load([]byte) error     { return errNoGroup }
-func (f *standIn) Skip(int) error        { return errNoGroup }
+// Save keeps the group. The keys of a key package are not kept, as with the real
+// core.
+func (f *standIn) Save() ([]byte, error) {
+	if f.group == 0 {
+		return nil, errNoGroup
+	}
+	return f.vault.put(f.clone()), nil
+}
+
+func (f *standIn) clone() standInState {
+	s := f.standInState
+	s.keys, s.seen, s.newest = slices.Clone(s.keys), maps.Clone(s.seen), maps.Clone(s.newest)
+	return s
+}
+
+func (f *standIn) Load(b []byte) error {
+	s, ok := take[standInState](f.vault, b)
+	if !ok {
+		return errForeign
+	}
+	f.standInState = s
+	f.standInState = f.clone() // it may be loaded again
+	return nil
+}
+
+func (f *standIn) Skip(n int) error {
+	if f.bug != KeysAgain {
+		f.sent += uint32(n)
+	}
+	return nil
+}
 
 func (f *standIn) Wipe() {
 	f.group, f.epoch, f.pending = 0, 0, nil

@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"errors"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
@@ -34,6 +33,7 @@ type commitKey string
 type commitInfo struct {
 	epoch   uint64
 	removes name.Key
+	issued  []time.Time // see [witness.touched]
 }
 
 func (x *witness) Create(now time.Time) error {
@@ -45,15 +45,28 @@ func (x *witness) Create(now time.Time) error {
 }
 
 func (x *witness) Commit(c control.Change, now time.Time) (commit, welcome []byte, err error) {
+	issued, before := x.touched(c), x.Members()
 	commit, welcome, err = x.engine.Commit(c, now)
 	if err == nil {
 		x.s.w.result.Epochs++
-		x.s.w.commits[commitKey(commit)] = commitInfo{epoch: x.Epoch()}
+		x.s.w.commits[commitKey(commit)] = commitInfo{epoch: x.Epoch(), issued: issued}
+		x.s.w.welcomes[string(welcome)] = x.allIssued()
+		x.checkFollowable(c, now, issued, before)
 	}
 	return commit, welcome, err
 }
 
+func (x *witness) Process(commit []byte, now time.Time) error {
+	if x.tooOld(now, x.s.w.commits[commitKey(commit)].issued) {
+		return x.refuse()
+	}
+	return x.engine.Process(commit, now)
+}
+
 func (x *witness) Join(welcome []byte, now time.Time) error {
+	if x.tooOld(now, x.s.w.welcomes[string(welcome)]) {
+		return x.refuse()
+	}
 	err := x.engine.Join(welcome, now)
 	if err == nil {
 		x.floor = x.Epoch()
@@ -66,9 +79,14 @@ func (x *witness) ForgetBefore(epoch uint64) {
 	x.floor = max(x.floor, min(epoch, x.Epoch()))
 }
 
-// Save and Load are not part of the simulation.
-func (x *witness) Save() ([]byte, error) { return nil, errors.New("not simulated") }
-func (x *witness) Load([]byte) error     { return errors.New("not simulated") }
+func (x *witness) Encrypt(plaintext, aad []byte) ([]byte, error) {
+	b, err := x.engine.Encrypt(plaintext, aad)
+	if x.s.w.vault.reused {
+		x.s.w.vault.reused = false
+		x.s.w.failf("%v encrypts with a key that was used before", x.s)
+	}
+	return b, err
+}
 
 func (x *witness) Decrypt(b []byte) (control.Plain, error) {
 	p, err := x.engine.Decrypt(b)

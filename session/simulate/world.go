@@ -23,18 +23,21 @@ type world struct {
 	queue happenings
 	seq   uint64
 
-	net      node
-	apps     []*app
-	talks    map[uint32]*conversation
-	sessions []*session // of all times, in order of beginning
-	messages []*message
-	vault    vault
-	secrets  map[epochKey]string // of every epoch entered
-	commits  map[commitKey]commitInfo
-	orders   map[orderKey]commitInfo // GROUP_UPDATEs, by their ids
-	ops      control.Op
-	healed   bool
-	flooded  bool // once is enough
+	net        node
+	foreigners map[string]bool // by subject
+	apps       []*app
+	talks      map[uint32]*conversation
+	sessions   []*session // of all times, in order of beginning
+	messages   []*message
+	vault      vault
+	secrets    map[epochKey]string // of every epoch entered
+	commits    map[commitKey]commitInfo
+	orders     map[orderKey]commitInfo // GROUP_UPDATEs, by their ids
+	welcomes   map[string][]time.Time  // tokens in the tree of a Welcome
+	ids        uint32                  // of requests
+	ops        control.Op
+	healed     bool
+	flooded    bool // once is enough
 
 	result Result
 	trace  strings.Builder
@@ -54,6 +57,7 @@ func Run(c Config) Result {
 	w := &world{
 		cfg: c, r: rand.New(rand.NewPCG(c.Seed, 0x51_1b)), bytes: rand.NewChaCha8(key), now: start,
 		talks: map[uint32]*conversation{}, secrets: map[epochKey]string{},
+		vault: vault{used: map[standInKey]bool{}}, foreigners: map[string]bool{}, welcomes: map[string][]time.Time{},
 		commits: map[commitKey]commitInfo{}, orders: map[orderKey]commitInfo{},
 		net: node{subs: map[name.Key][]*app{}, last: map[[2]int]time.Time{}},
 	}
@@ -165,6 +169,13 @@ func (w *world) run(d time.Duration) {
 	if end.After(w.now) {
 		w.now = end
 	}
+}
+
+// newID draws the id of a request: at random, but never the same twice, since 32
+// bits do come again in a session of hours.
+func (w *world) newID() uint32 {
+	w.ids++
+	return uint32(w.cfg.Seed) + w.ids*0x9e3779b1 // odd, so all differ
 }
 
 // chance is true n times of 1000.
