@@ -95,8 +95,8 @@ type RemoveOptions struct {
 
 // StaleMemberError says that a change of the group was not made because members
 // that run the real library could not follow it: they refuse leaves whose
-// identity token is older than an hour. It names the member with the old token
-// and says what helps.
+// identity token has expired, one of a shared secret after an hour. It names the
+// member with the old token and says what helps.
 type StaleMemberError = control.StaleError
 
 // Pause leaves the group for a while without leaving its roster: the others see

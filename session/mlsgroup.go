@@ -34,7 +34,8 @@ type mlsGroup struct {
 	group     *mls.Group
 	pending   *mls.Pending
 
-	minted time.Time // when the token for our next leaf was made
+	minted time.Time     // when the token for our next leaf was made
+	life   time.Duration // of that token, zero if unknown
 
 	now  time.Time      // of the call under way
 	want control.Change // whom the call under way may add
@@ -51,10 +52,13 @@ func newMLSGroup(p identity.Provider, v identity.Verifier, moderator string, now
 func (g *mlsGroup) mint(now time.Time) error {
 	token, err := g.provider.Token(now)
 	if err == nil {
-		g.cfg.Credential, g.minted = []byte(token), now
+		g.cfg.Credential, g.minted, g.life = []byte(token), now, 0
 		own, unknown := g.verifier.VerifyAdmitted(token)
 		if unknown == nil && !own.IssuedAt.IsZero() && own.IssuedAt.Before(now.Truncate(time.Second)) {
 			g.minted = own.IssuedAt
+		}
+		if unknown == nil && !own.Expires.IsZero() {
+			g.life = own.Expires.Sub(g.minted)
 		}
 	}
 	return err
@@ -102,7 +106,8 @@ func (g *mlsGroup) subject(m mls.Member) (string, error) {
 func (g *mlsGroup) KeyPackage(now time.Time) ([]byte, error) {
 	// A member that missed changes tells by the token whether another was
 	// invited anew or let in again.
-	if now.Sub(g.minted) > control.TokenRenewal {
+	age := now.Sub(g.minted)
+	if age > control.TokenRenewal || g.life > 0 && age > g.life/2 {
 		if err := g.mint(now); err != nil {
 			return nil, err
 		}

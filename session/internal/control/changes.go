@@ -145,10 +145,20 @@ func (mo *Moderator) rotationDue() time.Time {
 	}
 	var next earliest
 	next.add(mo.mendDue())
-	if mo.cfg.RotateAfter > 0 {
-		next.add(mo.rotated.Add(mo.cfg.RotateAfter))
-	}
+	next.add(mo.renewalDue())
 	return next.at
+}
+
+// renewalDue is when our leaf is to be renewed for its age, zero: never.
+func (mo *Moderator) renewalDue() time.Time {
+	if mo.cfg.RotateAfter <= 0 {
+		return time.Time{}
+	}
+	own := mo.leaves()[mo.cfg.Local.ID]
+	if !mo.watched {
+		own = Member{}
+	}
+	return own.renewalDue(mo.rotated, mo.cfg.RotateAfter)
 }
 
 func (mo *Moderator) rotates(now time.Time) bool {
@@ -156,8 +166,7 @@ func (mo *Moderator) rotates(now time.Time) bool {
 		return false
 	}
 	many := mo.cfg.RotateMessages > 0 && mo.busiest() >= mo.cfg.RotateMessages
-	old := mo.cfg.RotateAfter > 0 && !now.Before(mo.rotated.Add(mo.cfg.RotateAfter))
-	return many || old || due(now, mo.mendDue())
+	return many || due(now, mo.renewalDue()) || due(now, mo.mendDue())
 }
 
 // rotate renews our leaf and with it the keys of the group, as a
@@ -183,15 +192,6 @@ func (mo *Moderator) rotate(now time.Time, out *Output) error {
 	}
 	mo.inform(now, pb.GroupUpdateOp_REJOIN, participant(mo.cfg.Local), mo.participants(), from, commit, mo.onlineMembers(nil), out)
 	return nil
-}
-
-// stale reports whether members that check refuse the token of a leaf. They look
-// at when it expires, which for a shared secret is [TokenLife] after its issue.
-func (l Member) stale(now time.Time) bool {
-	if l.Expires.IsZero() {
-		return !l.IssuedAt.IsZero() && now.Sub(l.IssuedAt) > TokenLife
-	}
-	return now.After(l.Expires)
 }
 
 // staleness returns the error about the first of these leaves that members that

@@ -16,7 +16,8 @@ import (
 type fakeTree struct {
 	subject string
 	strict  bool
-	keeps   bool // puts the token of its first join into every leaf
+	keeps   bool          // puts the token of its first join into every leaf
+	life    time.Duration // of all tokens, zero: they do not tell
 	issued  time.Time
 	serial  int    // of the last key package
 	pending string // it, as JSON
@@ -81,7 +82,7 @@ func marshal(v any) []byte {
 
 func (f *fakeTree) KeyPackage(now time.Time) ([]byte, error) {
 	f.serial++
-	if !f.keeps && now.Sub(f.issued) > TokenRenewal {
+	if age := now.Sub(f.issued); !f.keeps && (age > TokenRenewal || f.life > 0 && age > f.life/2) {
 		f.issued = now
 	}
 	kp := marshal(f.own())
@@ -227,10 +228,14 @@ func (f *fakeTree) Members() []Member {
 	var members []Member
 	for i := range uint32(len(f.leaves) + 16) {
 		if l, ok := f.leaves[i]; ok {
-			members = append(members, Member{
+			m := Member{
 				Leaf: i, Subject: l.Subject, Key: []byte(l.Subject), Own: i == f.leaf, IssuedAt: l.Issued, ChecksAge: l.Strict,
 				Token: sha256.Sum256(fmt.Append(nil, l.Subject, l.Issued.UnixNano())),
-			})
+			}
+			if f.life > 0 {
+				m.Expires = l.Issued.Add(f.life)
+			}
+			members = append(members, m)
 		}
 	}
 	return members

@@ -254,16 +254,25 @@ func (p *Participant) rejoinDue() time.Time {
 		next.add(p.behind.Add(HeartbeatInterval))
 	}
 	if p.cfg.RotateAfter > 0 && !p.issued.IsZero() && p.moderator.online {
-		at := p.issued.Add(p.cfg.RotateAfter)
-		if again := p.asked.Add(renewPause); at.Before(again) {
-			at = again
-		}
-		next.add(at)
+		next.add(p.renewalDue())
 	}
 	if p.moderator.online {
 		next.add(p.mendDue())
 	}
 	return next.at
+}
+
+// renewalDue is when our leaf is to be renewed for its age.
+func (p *Participant) renewalDue() time.Time {
+	age, pause := p.cfg.RotateAfter, renewPause
+	if short, ok := p.leaves()[p.cfg.Local.ID].short(age); ok && p.watched {
+		age, pause = short, pauseBefore(short)
+	}
+	at := p.issued.Add(age)
+	if again := p.asked.Add(pause); at.Before(again) {
+		return again
+	}
+	return at
 }
 
 func (p *Participant) onRejoinTimer(now time.Time, out *Output) {

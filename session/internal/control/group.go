@@ -56,6 +56,8 @@ type group struct {
 	parked   bool // messages wait for somebody, or for the link
 	// tree is what leaves returns, nil after the group changed.
 	tree map[name.ID]Member
+	// watched: somebody whose leaf is in tree checks the age of tokens.
+	watched bool
 
 	update *round // GROUP_UPDATE or GROUP_CLOSE under way, on the moderator
 	status *round // our own soft close or rejoin
@@ -188,7 +190,9 @@ func (g *group) leaves() map[name.ID]Member {
 	}
 	members := g.mls.Members()
 	byID := make(map[name.ID]Member, len(members))
+	g.watched = false
 	for _, leaf := range members {
+		g.watched = g.watched || leaf.ChecksAge
 		if leaf.Subject != "" {
 			byID[name.IDOf(leaf.Subject)] = leaf
 		}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -169,6 +170,37 @@ func TestMemberStale(t *testing.T) {
 			if got := (Member{IssuedAt: tc.issued, Expires: tc.expires}).stale(now); got != tc.want {
 				t.Errorf("stale: %v", got)
 			}
+		})
+	}
+}
+
+// Leaves with tokens that live for minutes are renewed before these expire, if
+// somebody looks at that.
+func TestGroupShortTokensStayFresh(t *testing.T) {
+	for _, watched := range []bool{true, false} {
+		t.Run(fmt.Sprint("watched=", watched), func(t *testing.T) {
+			h := newHall(t, hallOptions{
+				retries: 10, rotateTime: 45 * time.Minute, tokenLife: 5 * time.Minute, silent: true,
+			}, "alice", "bob", "carol", "dave")
+			h.seat("bob").strict = watched
+			h.gather()
+			epoch := h.seats[0].m.Epoch()
+			for range 80 {
+				h.run(30 * time.Second)
+				for _, m := range h.seat("alice").mls.Members() {
+					if watched && m.stale(h.now.Add(30*time.Second)) {
+						t.Fatalf("the token of %s is %v old", m.Subject, h.now.Sub(m.IssuedAt))
+					}
+				}
+			}
+			commits, most := h.seats[0].m.Epoch()-epoch, uint64(0)
+			if watched {
+				most = 4 * 12 // of four members in forty minutes
+			}
+			if commits > most {
+				t.Errorf("%d commits, at most %d are needed", commits, most)
+			}
+			h.agree()
 		})
 	}
 }

@@ -40,6 +40,7 @@ type hallOptions struct {
 	retries    int
 	rotateMsgs int
 	rotateTime time.Duration
+	tokenLife  time.Duration
 	endLost    bool
 	silent     bool // no log
 	restarts   bool // apps save, crash and come back; for runChaos
@@ -109,7 +110,7 @@ func (h *hall) begin(s *seat) {
 }
 
 func (h *hall) newTree(s *seat) *fakeTree {
-	return &fakeTree{subject: s.subject, strict: s.strict, count: &h.secrets, used: h.used}
+	return &fakeTree{subject: s.subject, strict: s.strict, count: &h.secrets, used: h.used, life: h.opts.tokenLife}
 }
 
 func (h *hall) config(s *seat) Config {

@@ -254,11 +254,8 @@ func (m *Machine) enter(now time.Time, welcome []byte) error {
 	if err := m.cfg.MLS.Join(welcome, now); err != nil {
 		return err
 	}
-	for _, leaf := range m.cfg.MLS.Members() {
-		if leaf.Own {
-			m.rot.issued = leaf.IssuedAt
-		}
-	}
+	m.rot.own = m.ownLeaf()
+	m.rot.issued = m.rot.own.IssuedAt
 	return m.checkMembers()
 }
 

@@ -30,6 +30,7 @@ type rotation struct {
 	caughtUp *request
 	admitted []byte    // key package of the last rejoin, on the initiator
 	issued   time.Time // of the token in the responder's leaf
+	own      Member    // our leaf
 	asked    time.Time // when it last asked to be let in anew
 	welcome  Outbound  // and the answer it got
 }
@@ -43,6 +44,18 @@ type storedCommit struct {
 func (m *Machine) startEpoch(now time.Time) {
 	m.rot.since, m.peer.received = now, 0
 	m.startKeys()
+	if m.cfg.MLS != nil {
+		m.rot.own = m.ownLeaf()
+	}
+}
+
+func (m *Machine) ownLeaf() Member {
+	for _, leaf := range m.cfg.MLS.Members() {
+		if leaf.Own {
+			return leaf
+		}
+	}
+	return Member{}
 }
 
 func (m *Machine) rotates() bool {
@@ -55,11 +68,19 @@ func (m *Machine) rotationDue() time.Time {
 	if m.rotates() || m.mayRejoin() {
 		next.add(m.mendDue())
 	}
-	if m.rotates() && m.cfg.RotateAfter > 0 {
-		next.add(m.rot.since.Add(m.cfg.RotateAfter))
+	if m.rotates() {
+		next.add(m.ageDue())
 	}
 	next.add(m.renewalDue())
 	return next.at
+}
+
+// ageDue is when an initiator renews its leaf for its age, zero: never.
+func (m *Machine) ageDue() time.Time {
+	if m.cfg.RotateAfter <= 0 {
+		return time.Time{}
+	}
+	return m.rot.own.renewalDue(m.rot.since, m.cfg.RotateAfter)
 }
 
 // renewSlack is how long after an initiator's rotation a responder renews its
@@ -72,8 +93,12 @@ func (m *Machine) renewalDue() time.Time {
 	if !m.mayRejoin() || !m.peer.online || m.cfg.RotateAfter == 0 || m.rot.issued.IsZero() {
 		return time.Time{}
 	}
-	at := m.rot.issued.Add(m.cfg.RotateAfter + renewSlack)
-	if again := m.rot.asked.Add(renewPause); at.Before(again) {
+	age, pause := m.cfg.RotateAfter+renewSlack, renewPause
+	if short, ok := m.rot.own.short(age); ok {
+		age, pause = short, pauseBefore(short)
+	}
+	at := m.rot.issued.Add(age)
+	if again := m.rot.asked.Add(pause); at.Before(again) {
 		return again
 	}
 	return at
@@ -84,8 +109,7 @@ func (m *Machine) maybeRotate(now time.Time, out *Output) {
 		return
 	}
 	many := m.cfg.RotateMessages > 0 && max(m.sent, m.peer.received) >= m.cfg.RotateMessages
-	old := m.cfg.RotateAfter > 0 && !now.Before(m.rot.since.Add(m.cfg.RotateAfter))
-	if many || old || due(now, m.mendDue()) {
+	if many || due(now, m.ageDue()) || due(now, m.mendDue()) {
 		m.rotate(now, out)
 	}
 }
