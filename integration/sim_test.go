@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -35,30 +36,62 @@ func simNumber(t *testing.T, key string, otherwise uint64) uint64 {
 	return n
 }
 
+// simFor is how long TestSim runs by SIM_FOR, zero if a number of seeds ends it.
+func simFor(t *testing.T) time.Duration {
+	text := os.Getenv("SIM_FOR")
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		t.Fatalf("SIM_FOR: %q is not a duration such as 8h", text)
+	}
+	return d
+}
+
+const (
+	simProgress = time.Minute // between two lines of progress, with SIM_FOR
+	simFailures = 10          // after so many failing seeds a run by SIM_FOR ends
+)
+
 // Whole networks of sessions, each drawn from a seed, keep their promises; see
 // package simulate. SIM_SEEDS says how many are played, SIM_FIRST where to
 // begin. A seed that is played alone shows its trace.
+//
+// For a night SIM_FOR says how long to play, whatever the number of seeds. Such
+// a run tells how far it is every minute, and goes on after a seed that fails:
+//
+//	SIM_FOR=8h SIM_FIRST=$(date +%s)000000 go test ./integration -run '^TestSim$' -v -timeout 0
 func TestSim(t *testing.T) {
+	limit := simFor(t)
 	seeds, first := simNumber(t, "SIM_SEEDS", simSeeds), simNumber(t, "SIM_FIRST", 0)
-	var all simTally
-	var next atomic.Uint64
-	began := time.Now()
+	if limit > 0 && os.Getenv("SIM_SEEDS") == "" {
+		seeds = math.MaxUint64
+	}
+	all := simTally{began: time.Now(), told: time.Now()}
+	var next, failures atomic.Uint64
+	more := func() (seed uint64, ok bool) {
+		n := next.Add(1) - 1
+		over := limit > 0 && (time.Since(all.began) > limit || failures.Load() >= simFailures)
+		return first + n, n < seeds && !over
+	}
 	t.Run("shard", func(t *testing.T) {
 		for shard := range runtime.GOMAXPROCS(0) {
 			t.Run(fmt.Sprint(shard), func(t *testing.T) {
 				t.Parallel()
-				for n := next.Add(1); n <= seeds && !t.Failed(); n = next.Add(1) {
-					seed := first + n - 1
-					all.add(playSim(t, seed, seeds == 1), simReal(seed))
+				for seed, ok := more(); ok && (limit > 0 || !t.Failed()); seed, ok = more() {
+					r := playSim(t, seed, seeds == 1)
+					if len(r.Violations) > 0 {
+						failures.Add(1)
+					}
+					if all.add(r, simReal(seed)) && limit > 0 {
+						t.Logf("up to seed %d, %d failed: %v", seed, failures.Load(), &all)
+					}
 				}
 			})
 		}
 	})
-	took := time.Since(began)
-	t.Logf("%d seeds run, %d of them with the real MLS core, in %v (%.0f a second): %d sessions, %d steps, "+
-		"%d messages published, %d acknowledged by all, %d delivered, %d commits, %v of virtual time",
-		all.seeds, all.real, took.Round(time.Second/10), float64(all.seeds)/took.Seconds(), all.Sessions, all.Steps,
-		all.Published, all.Acknowledged, all.Delivered, all.Epochs, all.Virtual.Round(time.Hour))
+	t.Log(&all)
 	if seeds > 100 && all.Acknowledged < all.Published/4 {
 		t.Errorf("the network is too bad to show anything")
 	}
@@ -67,13 +100,16 @@ func TestSim(t *testing.T) {
 // simReal reports whether a seed is played with the real MLS core.
 func simReal(seed uint64) bool { return seed%simRealEvery == 3 }
 
+// simTally is what came of all seeds so far.
 type simTally struct {
 	sync.Mutex
 	simulate.Result
 	seeds, real int
+	began, told time.Time
 }
 
-func (y *simTally) add(r simulate.Result, real bool) {
+// add reports whether it is time to tell of progress.
+func (y *simTally) add(r simulate.Result, real bool) bool {
 	y.Lock()
 	defer y.Unlock()
 	y.seeds++
@@ -86,7 +122,23 @@ func (y *simTally) add(r simulate.Result, real bool) {
 	y.Acknowledged += r.Acknowledged
 	y.Delivered += r.Delivered
 	y.Epochs += r.Epochs
+	y.Restarts += r.Restarts
 	y.Virtual += r.Virtual
+	if time.Since(y.told) < simProgress {
+		return false
+	}
+	y.told = time.Now()
+	return true
+}
+
+func (y *simTally) String() string {
+	y.Lock()
+	defer y.Unlock()
+	took := time.Since(y.began)
+	return fmt.Sprintf("%d seeds run, %d of them with the real MLS core, in %v (%.0f a second): %d sessions, %d steps, "+
+		"%d messages published, %d acknowledged by all, %d delivered, %d commits, %d restarts of sessions, %v of virtual time",
+		y.seeds, y.real, took.Round(time.Second/10), float64(y.seeds)/took.Seconds(), y.Sessions, y.Steps,
+		y.Published, y.Acknowledged, y.Delivered, y.Epochs, y.Restarts, y.Virtual.Round(time.Hour))
 }
 
 // playSim plays one seed, and once more with a trace if it fails.

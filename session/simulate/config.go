@@ -33,6 +33,7 @@ type Result struct {
 	Acknowledged int // messages that everybody acknowledged
 	Delivered    int
 	Epochs       int // commits applied by their makers
+	Restarts     int // of sessions that had been stored
 	Virtual      time.Duration
 }
 

@@ -18,7 +18,9 @@
 // create groups, invite, remove, leave, pause, resume, publish to all and to
 // one, and close. Messages are lost, doubled, delayed and overtaken; the node
 // forgets everything; links break with and without notice, in one direction or
-// both; applications vanish with all they know, and new instances come.
+// both; applications vanish with all they know, and new instances come, or come
+// back with the sessions they had stored. Their clocks are wrong and drift, their
+// sessions differ in how often and how long they repeat, and tokens grow old.
 //
 // The machines are those of package control, untouched. Around them stands what
 // package session does without goroutines: sorting messages by session,
@@ -27,7 +29,8 @@
 //
 // MLS is either a stand-in without cryptography, that has epochs with secrets,
 // key packages that open one Welcome, removals and refusals, or the real core
-// with a seeded source of randomness.
+// with a seeded source of randomness. Members that take no leaf with an old token
+// are played by a check in front of either.
 //
 // # What is checked
 //
@@ -36,7 +39,10 @@
 // has not forgotten; members in one epoch of one group share its secret; a
 // change that is acknowledged was applied; between two ends that could reach
 // each other nothing is given up and nothing is missing; nothing is settled
-// twice; an ended machine is silent, has no timer and no keys.
+// twice, nor as acknowledged before everybody has said a word of it; what a
+// member acknowledged it does not report as lost; no key of the stand-in is used
+// twice, not even by applications that crashed and came back; no join stays half
+// open; an ended machine is silent, has no timer and no keys.
 //
 // At the end: members and moderator agree on roster and epoch; every operation
 // has an outcome; what was acknowledged was delivered; everybody hears

@@ -34,8 +34,9 @@ func (w *world) rest() {
 	w.run(settling)
 	w.expelGhosts()
 	w.run(settling)
-	w.closeStale(0)
-	w.run(settling)
+	if w.closeStale(0) {
+		w.run(settling)
+	}
 	for range 100 { // a rotation may have begun just now
 		if len(w.queue) > 0 {
 			w.run(10 * time.Millisecond)

@@ -160,6 +160,7 @@ func (s *session) restore() (closing bool) {
 		w.failf("%v cannot be restored: %v", s, err)
 		return false
 	}
+	w.result.Restarts++
 	s.core = core
 	s.core = w.bend(s)
 	s.crashed, s.turned = false, w.now

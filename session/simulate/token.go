@@ -111,11 +111,14 @@ func (w *world) goesStale(t *conversation) {
 	}
 }
 
-// closeStale ends the groups that have been stale for a while.
-func (w *world) closeStale(after time.Duration) {
+// closeStale ends the groups that have been stale for a while; it reports whether
+// there was one.
+func (w *world) closeStale(after time.Duration) (any bool) {
 	for _, mo := range w.moderators() {
 		if t := mo.talk.stale; !t.IsZero() && w.now.Sub(t) >= after {
 			mo.leave(control.Close{})
+			any = true
 		}
 	}
+	return any
 }
