@@ -101,10 +101,10 @@ func TestInteropGroupStaleLeaf(t *testing.T) {
 	c.talk()
 	moderator := c.moderator().end.(ourEnd)
 	for _, real := range guests[4:6] {
-		blocks(t, "invite "+string(real.kind()), aged, moderator.invite(ctx, real.path()))
+		blocks(t, "invite "+string(real.kind()), aged, time.Hour, moderator.invite(ctx, real.path()))
 		c.talk()
 	}
-	blocks(t, "remove", aged, moderator.remove(ctx, aged.path()))
+	blocks(t, "remove", aged, time.Hour, moderator.remove(ctx, aged.path()))
 	c.talk()
 
 	// It pauses, and cannot be let in anew, of which the application is told; the
@@ -113,7 +113,7 @@ func TestInteropGroupStaleLeaf(t *testing.T) {
 	c.invite(guests[6]) // ours
 	c.talk()
 	c.resume(aged)
-	blocks(t, "return", aged, blockedEvent(ctx, moderator))
+	blocks(t, "return", aged, time.Hour, blockedEvent(ctx, moderator))
 	c.talk()
 
 	// By force real members are lost, until they ask to be let in anew.
@@ -155,14 +155,15 @@ func onlyOldHear(ctx context.Context, t *testing.T, c *circle, aged *seat) {
 	}
 }
 
-// blocks checks that a change was refused because of one member.
-func blocks(t *testing.T, change string, by *seat, err error) {
+// blocks checks that a change was refused because of one member, whose token is
+// older than it may be.
+func blocks(t *testing.T, change string, by *seat, life time.Duration, err error) {
 	t.Helper()
 	var stale *session.StaleMemberError
 	if !errors.As(err, &stale) {
 		t.Fatalf("%s: %v, want a StaleMemberError", change, err)
 	}
-	if stale.Member.Path() != by.path() || stale.Age < time.Hour {
+	if stale.Member.Path() != by.path() || stale.Age < life {
 		t.Errorf("%s is blocked by %s, %v old; want %s", change, stale.Member.Path(), stale.Age, by)
 	}
 }
@@ -184,6 +185,7 @@ func blockedEvent(ctx context.Context, e ourEnd) error {
 // Without real members nothing is refused for the age of a leaf.
 func TestInteropGroupStaleLeafOfOurs(t *testing.T) {
 	p := realslim.Require(t)
+	t.Parallel() // it waits most of the time
 	endpoint := startNode(t, p, ours, realslim.NodeOptions{})
 	guests := startGuests(t, p, endpoint, ours, ours, realslim.Core22)
 	c := newCircle(t, guests[0], "org/ns/hall", true)

@@ -1,0 +1,173 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/slimbridge/slimbridge/integration/realslim"
+)
+
+// shortLife is how long the tokens of members live that are to grow stale. The
+// real library gets itself a new one only 30 s after its start, and signs its
+// control messages with that; but what is in its leaf stays.
+const shortLife = 34 * time.Second
+
+// The leaf of a real member holds a token that has expired; what our moderator
+// can still do is the same whether the member runs 2.2.0 or 3.4.6.
+func TestInteropGroupExpiredRealMember(t *testing.T) {
+	p := realslim.Require(t)
+	t.Parallel() // it waits most of the time
+	endpoint := startNode(t, p, ours, realslim.NodeOptions{Strict: true})
+	d := newSPIFFEDomain(t)
+	d.life = time.Hour
+	moderator := d.our(endpoint, "org/ns/moderator")
+	mine := []guest{d.our(endpoint, "org/ns/first"), d.our(endpoint, "org/ns/later")}
+	fresh, aged := map[realslim.Kind]guest{}, map[realslim.Kind]guest{}
+	for k, short := range map[realslim.Kind]string{realslim.Core22: "22", realslim.Core34: "34"} {
+		d.life = time.Hour
+		fresh[k] = d.real(p, k, endpoint, "org/ns/fresh"+short)
+		d.life = shortLife
+		aged[k] = d.real(p, k, endpoint, "org/ns/aged"+short)
+	}
+	stale := time.Now().Add(shortLife + 2*time.Second)
+	for _, k := range realslim.Kinds {
+		removal := newCircle(t, moderator, "org/ns/removal-"+aged[k].path()[7:], true)
+		back := newCircle(t, moderator, "org/ns/back-"+aged[k].path()[7:], true)
+		for _, c := range []*circle{removal, back} {
+			c.invite(mine[0])
+			c.invite(aged[k])
+		}
+		for other, g := range fresh {
+			if other != k {
+				removal.invite(g)
+			}
+		}
+		t.Run("removal/"+string(k), func(t *testing.T) {
+			t.Parallel()
+			removal.t = t
+			removal.talk()
+			time.Sleep(time.Until(stale))
+			removal.replacesExpired(mine[1], fresh[k])
+		})
+		t.Run("return/"+string(k), func(t *testing.T) {
+			t.Parallel()
+			back.t = t
+			back.talk()
+			time.Sleep(time.Until(stale))
+			back.keepsExpiredOut(mine[1])
+		})
+	}
+	d.renewFor(time.Hour)
+}
+
+// replacesExpired: while another real member is there the stale one can neither
+// be replaced nor joined by a real one; afterwards it can be replaced, and all
+// is well.
+func (c *circle) replacesExpired(our, real guest) {
+	c.t.Helper()
+	ctx, cancel := c.bounded()
+	defer cancel()
+	moderator := c.moderator().end.(ourEnd)
+	aged, other := c.seats[2], c.seats[3]
+	c.oldOnesHear(ctx, aged)
+	aged.mute = true
+	c.talk()
+
+	c.invite(our)
+	c.talk()
+	blocks(c.t, "invite "+string(real.kind()), aged, shortLife, moderator.invite(ctx, real.path()))
+	blocks(c.t, "remove", aged, shortLife, moderator.remove(ctx, aged.path()))
+	c.talk()
+
+	c.remove(other)
+	c.talk()
+	c.remove(aged)
+	c.talk()
+	for _, g := range []guest{aged.guest, other.guest, real} {
+		c.invite(g)
+		c.talk()
+	}
+	c.close()
+}
+
+// keepsExpiredOut: a stale member that was away while the epoch changed cannot be
+// let in anew: it would refuse its own leaf. Both sides are told.
+func (c *circle) keepsExpiredOut(our guest) {
+	c.t.Helper()
+	ctx, cancel := c.bounded()
+	defer cancel()
+	moderator := c.moderator().end.(ourEnd)
+	aged := c.seats[2]
+	c.pause(aged)
+	c.invite(our)
+	c.talk()
+	epoch := moderator.Epoch()
+	if err := aged.end.resume(ctx); err == nil {
+		c.t.Errorf("%s is let in anew", aged)
+	}
+	blocks(c.t, "return", aged, shortLife, blockedEvent(ctx, moderator))
+	if e := moderator.Epoch(); e != epoch {
+		c.t.Errorf("epoch %d after %d: a commit in vain", e, epoch)
+	}
+	c.talk()
+	if err := moderator.Close(); err != nil {
+		c.t.Errorf("close: %v", err)
+	}
+}
+
+// oldOnesHear checks that all but members of core 3.4 read what a member with a
+// stale leaf says.
+func (c *circle) oldOnesHear(ctx context.Context, aged *seat) {
+	c.t.Helper()
+	if err := aged.end.say(ctx, "old"); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, s := range c.seats {
+		if s == aged || s.kind() == realslim.Core34 {
+			continue
+		}
+		if m, err := s.end.hear(ctx); err != nil || m != (heard{aged.path(), "old"}) {
+			c.t.Errorf("%s hears %v, %v", s, m, err)
+		}
+	}
+}
+
+// Members of ours whose tokens live for seconds renew their leaves in time,
+// under a moderator of every kind: when the tokens that they joined with have
+// expired members of core 3.4 still hear them, and real members still join.
+func TestInteropGroupShortTokens(t *testing.T) {
+	p := realslim.Require(t)
+	t.Parallel() // it waits most of the time
+	endpoint := startNode(t, p, ours, realslim.NodeOptions{Strict: true})
+	d := newSPIFFEDomain(t)
+	d.life = 20 * time.Second
+	brief := []guest{d.our(endpoint, "org/ns/brief1"), d.our(endpoint, "org/ns/brief2")}
+	expired := time.Now().Add(d.life + 2*time.Second)
+	d.life = time.Hour
+	var real []guest
+	for i, k := range []realslim.Kind{realslim.Core22, realslim.Core34, realslim.Core22, realslim.Core34} {
+		real = append(real, d.real(p, k, endpoint, fmt.Sprint("org/ns/real", i)))
+	}
+	for i, moderator := range []guest{brief[0], real[0], real[1]} {
+		c := newCircle(t, moderator, fmt.Sprint("org/ns/hall", i), true)
+		for _, g := range []guest{brief[1], real[0], real[1]} {
+			if g != moderator {
+				c.invite(g)
+			}
+		}
+		t.Run("moderator="+string(moderator.kind()), func(t *testing.T) {
+			t.Parallel()
+			c.t = t
+			c.talk()
+			time.Sleep(time.Until(expired))
+			c.talk()
+			for _, g := range real[2:] {
+				c.invite(g)
+				c.talk()
+			}
+			c.close()
+		})
+	}
+}
