@@ -186,6 +186,8 @@ func TestTampered(t *testing.T) {
 		}},
 		{"record twice", func(_, r *bbolt.Bucket) error { return r.Put(bytes.Repeat([]byte{1}, 32), bytes.Clone(r.Get(a[:]))) }},
 		{"short record", func(_, r *bbolt.Bucket) error { return r.Put(a[:], r.Get(a[:])[:overhead-1]) }},
+		{"very short record", func(_, r *bbolt.Bucket) error { return r.Put(a[:], []byte("x")) }},
+		{"empty record", func(_, r *bbolt.Bucket) error { return r.Put(a[:], nil) }},
 		{"short name", func(_, r *bbolt.Bucket) error { return r.Put(a[:31], bytes.Clone(r.Get(a[:]))) }},
 		{"bucket among records", func(_, r *bbolt.Bucket) error { _, err := r.CreateBucket([]byte("b")); return err }},
 		{"salt of the file", func(f, _ *bbolt.Bucket) error {

@@ -214,6 +214,9 @@ func TestOpenRefuses(t *testing.T) {
 			if f != nil || err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("got %v", err)
 			}
+			if _, ok := errors.AsType[*fault](err); ok {
+				t.Errorf("not noticed before it did harm: %v", err)
+			}
 			if err != nil && bytes.Contains([]byte(err.Error()), testKey[:8]) {
 				t.Errorf("key in %v", err)
 			}
@@ -240,6 +243,9 @@ func withHeader(t *testing.T, path string, header []byte) {
 		}
 		b, err := tx.CreateBucket(bucketFile)
 		if err != nil {
+			return err
+		}
+		if _, err := tx.CreateBucket(bucketRecords); err != nil {
 			return err
 		}
 		return b.Put(keyHeader, header)
