@@ -22,6 +22,9 @@ func checkSender[P comparable, T any](t *testing.T, s *Sender[P, T]) {
 		if e.kept {
 			keptBytes += e.size
 		}
+		if e.size < 0 {
+			t.Fatalf("message %d of %d bytes", e.seq, e.size)
+		}
 		waiting, behind := 0, 0
 		for _, p := range s.peers {
 			if e.seq > p.floor {
@@ -84,6 +87,9 @@ func checkReceiver[T any](t *testing.T, r *Receiver[T]) {
 	for i := range r.slots {
 		s := &r.slots[i]
 		bytes += s.size
+		if s.size < 0 {
+			t.Fatalf("message %d of %d bytes", s.seq, s.size)
+		}
 		if inside := s.seq > r.last && s.seq <= r.newest; inside != (s.state != vacant) {
 			t.Fatalf("slot %d state %d in window %d..%d", s.seq, s.state, r.last, r.newest)
 		}

@@ -137,6 +137,11 @@ func TestRestoreReceiverRefuses(t *testing.T) {
 	none := func(uint64) (int, int, bool) { return 0, 0, false }
 	_, err := RestoreReceiver(ReceiverConfig{}, gap(GapState{}), none)
 	wantUnfit(t, "unreliable", err, "more messages than room")
+	r, err := RestoreReceiver(ReceiverConfig{Reliable: true, StartAtOne: true}, state{}, none)
+	wantUnfit(t, "nothing seen", err, "")
+	if out := r.Message(epoch, 2, 2, 1); len(out.Deliver) > 0 || r.newest != 2 {
+		t.Errorf("a stream that starts at one starts at two: %+v", out)
+	}
 	// One large message, and empty ones around it, are a state of its own making.
 	large := gap(GapState{}, GapState{Held: true}, GapState{Held: true}, GapState{Held: true})
 	_, err = RestoreReceiver(ReceiverConfig{Reliable: true, HoldBytes: 100}, large, func(seq uint64) (int, int, bool) {

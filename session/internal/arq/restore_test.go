@@ -2,6 +2,7 @@ package arq
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -37,7 +38,16 @@ func goesOn(t *testing.T, c SenderConfig, st SenderState[byte], calls []byte) er
 	if err != nil || !reflect.DeepEqual(s.Save(), once) {
 		t.Fatalf("restored twice: %v, %+v, once: %+v", err, s, once)
 	}
+	for _, p := range s.peers {
+		if p.allowed > s.cfg.Window {
+			t.Fatalf("peer %d is allowed %d", p.id, p.allowed)
+		}
+	}
+	before := fmt.Sprint(once)
 	playSender(t, s, epoch, calls)
+	if after := fmt.Sprint(once); after != before {
+		t.Fatalf("the state it was restored from has changed from %s to %s", before, after)
+	}
 	return nil
 }
 
