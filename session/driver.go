@@ -19,6 +19,9 @@ type driver struct {
 	up      bool
 	isOpen  bool
 	over    bool
+	// parting: the last process had said farewell; it is said again when there
+	// is a link.
+	parting bool
 }
 
 // start runs the session. The caller has counted it in app.wg and put it into
@@ -190,6 +193,10 @@ func (d *driver) onLink() {
 	}
 	if up && (!d.up || gen != d.linkGen) {
 		d.step(control.LinkUp{})
+		if d.parting {
+			d.parting = false
+			d.step(control.Close{})
+		}
 	}
 	d.linkGen, d.up = gen, up
 }

@@ -89,6 +89,7 @@ type keeping struct {
 	path  string
 	id    *identity.SharedSecret
 	state *memory
+	wrap  func(identity.Provider) identity.Provider // nil: the identity as it is
 }
 
 func newKeeping(t *testing.T, nw *testnet.Network, path string) *keeping {
@@ -99,7 +100,12 @@ func newKeeping(t *testing.T, nw *testnet.Network, path string) *keeping {
 
 func (k *keeping) dial() {
 	k.t.Helper()
-	k.App = k.nw.App(k.path, func(c *session.Config) { c.Identity, c.Verifier, c.State = k.id, k.id, k.state })
+	k.App = k.nw.App(k.path, func(c *session.Config) {
+		c.Identity, c.Verifier, c.State = k.id, k.id, k.state
+		if k.wrap != nil {
+			c.Identity = k.wrap(k.id)
+		}
+	})
 }
 
 // crash ends the app without a farewell; restart is a new process.

@@ -90,9 +90,6 @@ func (a *App) revive(k *keptSession) (*revived, error) {
 		}
 		r.closing = saved.Closing()
 	}
-	if k.info.Local.ID != a.self.ID {
-		return nil, errRecord
-	}
 	if k.info.Group {
 		r.group = a.reviveGroup(k.info, &cfg, core)
 		r.conversation = &r.group.conversation
@@ -207,11 +204,8 @@ var errOverBefore = errors.New("it was over before the restart; what was not con
 // resume is the goroutine of a session that goes on.
 func (c *conversation) resume(closing bool) {
 	defer c.app.wg.Done()
-	d := &driver{conversation: c, queued: map[dataKey]bool{}, isOpen: true}
+	d := &driver{conversation: c, queued: map[dataKey]bool{}, isOpen: true, parting: closing}
 	d.onLink()
-	if closing {
-		d.step(control.Close{})
-	}
 	d.live()
 }
 
