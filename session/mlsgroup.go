@@ -52,16 +52,21 @@ func newMLSGroup(p identity.Provider, v identity.Verifier, moderator string, now
 func (g *mlsGroup) mint(now time.Time) error {
 	token, err := g.provider.Token(now)
 	if err == nil {
-		g.cfg.Credential, g.minted, g.life = []byte(token), now, 0
-		own, unknown := g.verifier.VerifyAdmitted(token)
-		if unknown == nil && !own.IssuedAt.IsZero() && own.IssuedAt.Before(now.Truncate(time.Second)) {
-			g.minted = own.IssuedAt
-		}
-		if unknown == nil && !own.Expires.IsZero() {
-			g.life = own.Expires.Sub(g.minted)
-		}
+		g.carry(token, now)
 	}
 	return err
+}
+
+// carry puts a token into our next leaf, made now unless it tells otherwise.
+func (g *mlsGroup) carry(token string, now time.Time) {
+	g.cfg.Credential, g.minted, g.life = []byte(token), now, 0
+	own, unknown := g.verifier.VerifyAdmitted(token)
+	if unknown == nil && !own.IssuedAt.IsZero() && own.IssuedAt.Before(now.Truncate(time.Second)) {
+		g.minted = own.IssuedAt
+	}
+	if unknown == nil && !own.Expires.IsZero() {
+		g.life = own.Expires.Sub(g.minted)
+	}
 }
 
 // verify checks a leaf: its token is good and names the leaf's key. Age counts
@@ -262,10 +267,14 @@ func (g *mlsGroup) Save() ([]byte, error) {
 
 func (g *mlsGroup) Load(state []byte) error {
 	group, err := mls.Load(state, g.cfg)
-	if err == nil {
-		g.replace(group)
+	if err != nil {
+		return err
 	}
-	return err
+	g.replace(group)
+	if own, ok := group.Member(group.Self()); ok { // by which others know this session
+		g.carry(string(own.Credential), g.minted)
+	}
+	return nil
 }
 
 func (g *mlsGroup) Skip(n int) error {

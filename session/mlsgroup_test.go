@@ -79,7 +79,7 @@ func TestOnlyTheModeratorCommits(t *testing.T) {
 
 // TestKeyPackagesOfOneSession: the token stays the same until it is old.
 func TestKeyPackagesOfOneSession(t *testing.T) {
-	now := time.Now()
+	now := time.Now().Truncate(time.Second) // as tokens tell it
 	g := groupFor(t, "org/ns/bob", "someone", now)
 	token := func(at time.Time) string {
 		if _, err := g.KeyPackage(at); err != nil {
@@ -113,5 +113,36 @@ func TestMembersTellTheirTokens(t *testing.T) {
 		if !m.IssuedAt.Equal(now) || !m.Expires.Equal(now.Add(identity.TokenLife)) {
 			t.Errorf("%s: issued %v, expires %v; now %v", m.Subject, m.IssuedAt, m.Expires, now)
 		}
+	}
+}
+
+// TestLoadedKeepsItsToken: after a restart the key packages of a session have the
+// token of its leaf, by which others know that it is the same session.
+func TestLoadedKeepsItsToken(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	moderator := groupFor(t, "org/ns/moderator", "", now)
+	if err := moderator.Create(now); err != nil {
+		t.Fatal(err)
+	}
+	bob := groupFor(t, "org/ns/bob", moderator.provider.Subject(), now)
+	admit(t, moderator, bob, now)
+	token := string(bob.cfg.Credential)
+	state, err := bob.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := now.Add(10 * time.Minute)
+	again, err := newMLSGroup(bob.provider, bob.verifier, bob.moderator, later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Load(state); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.KeyPackage(later); err != nil || string(again.cfg.Credential) != token {
+		t.Errorf("the key package has another token (%v)", err)
+	}
+	if _, err := again.KeyPackage(now.Add(control.TokenRenewal + time.Second)); err != nil || string(again.cfg.Credential) == token {
+		t.Errorf("the token was not renewed when it was old (%v)", err)
 	}
 }

@@ -108,6 +108,7 @@ func (r *restorer) machine(cfg Config, s *saved) (*Machine, error) {
 		if err := m.checkMembers(); err != nil {
 			return nil, err
 		}
+		m.rot.own = m.ownLeaf()
 		m.forgetAt, m.forgetTo = r.now.Add(m.patience()), m.Epoch()
 	}
 	return m, nil
