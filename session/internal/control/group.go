@@ -34,6 +34,7 @@ type member struct {
 	// unproven: it has acknowledged nothing yet; owing: though it was sent
 	// something. See [group.CanPublish].
 	unproven, owing bool
+	vain            int // how often it was given up while owing
 	answers         replies
 	moderated       // what a moderator keeps
 }

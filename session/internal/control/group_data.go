@@ -28,7 +28,7 @@ func (g *group) CanPublishTo() bool { return g.state == open && len(g.letters) <
 // one may follow and overtake it; and while there is nobody, or the link is
 // down, only one message waits for a new member, since all that wait are sent
 // at once. A new member that does not answer holds up the others until the
-// retries of one message run out.
+// retries of one message run out, and that maxVain times.
 func (g *group) CanPublish() bool {
 	if g.state != open {
 		return false
@@ -42,8 +42,15 @@ func (g *group) CanPublish() bool {
 // awaitsNewcomer reports whether what is sent next may be the first that
 // somebody gets.
 func (g *group) awaitsNewcomer() bool {
-	return len(g.members) == 0 || slices.ContainsFunc(g.members, func(m *member) bool { return m.unproven && m.receives })
+	return len(g.members) == 0 || slices.ContainsFunc(g.members, (*member).awaited)
 }
+
+// maxVain is how often all may wait for one that never acknowledges anything.
+const maxVain = 2
+
+// awaited reports whether the first message to m is to be acknowledged before
+// the next one may follow.
+func (m *member) awaited() bool { return m.unproven && m.receives && m.vain < maxVain }
 
 // proven takes m off the list of those who may hold up others.
 func (g *group) proven(m *member, unproven bool) {
@@ -79,7 +86,7 @@ func (g *group) transmit(o arq.Outgoing[name.Key, AppMessage], out *Output) {
 		return
 	}
 	for _, m := range g.members {
-		if g.reliable && m.online && m.receives && m.unproven && !m.owing {
+		if g.reliable && m.online && m.awaited() && !m.owing {
 			m.owing = true
 			g.owing++
 		}
@@ -100,6 +107,9 @@ func (g *group) onDataTimers(now time.Time, out *Output) {
 	g.settle(settled, out)
 	for _, k := range lost {
 		if m := g.byName[k]; m != nil {
+			if m.owing {
+				m.vain++
+			}
 			g.silent(now, m, out)
 		}
 	}

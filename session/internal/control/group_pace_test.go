@@ -68,3 +68,33 @@ func TestGroupModeratorSubscribesAgain(t *testing.T) {
 		t.Error("asked for what it has")
 	}
 }
+
+// A member that never acknowledges a message, but whose heartbeats say that it is
+// there, holds up what is said to all twice, not for ever.
+func TestGroupMuteMember(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 10}, "alice", "bob", "mallory")
+	h.gather()
+	mallory := h.seat("mallory")
+	h.fate = func(from, to *seat, o Outbound) []time.Duration {
+		if from == mallory && o.Type == pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG_ACK {
+			return nil
+		}
+		return allWell(from, to, o)
+	}
+	heldUp, said := 0, 0
+	for range 300 {
+		if h.seats[0].m.CanPublish() {
+			h.step(h.seats[0], Publish{Msg: AppMessage{Payload: []byte("hello")}})
+			said++
+		} else {
+			heldUp++
+		}
+		h.run(time.Second)
+	}
+	if heldUp < 10 || heldUp > 24 {
+		t.Errorf("held up for %d of 300 seconds, want twice the 11 of its retries", heldUp)
+	}
+	if got := len(h.seat("bob").got); got != said {
+		t.Errorf("bob read %d of %d messages", got, said)
+	}
+}

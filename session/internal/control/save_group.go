@@ -24,6 +24,7 @@ type savedMember struct {
 	Since      uint64         `json:",omitempty"`
 	Unproven   bool           `json:",omitempty"`
 	Owing      bool           `json:",omitempty"`
+	Vain       int            `json:",omitempty"`
 	Welcomed   bool           `json:",omitempty"`
 	Departed   bool           `json:",omitempty"`
 	Seen       uint32         `json:",omitempty"`
@@ -58,7 +59,7 @@ type savedRound struct {
 func (m *member) save() savedMember {
 	s := savedMember{
 		savedPeer: m.peer.save(&m.answers), Moderator: m.moderator, Receives: m.receives,
-		Away: m.away, AwaySince: m.awaySince, Listed: m.listed, Since: m.since, Unproven: m.unproven, Owing: m.owing,
+		Away: m.away, AwaySince: m.awaySince, Listed: m.listed, Since: m.since, Unproven: m.unproven, Owing: m.owing, Vain: m.vain,
 		Welcomed: m.welcomed, Departed: m.departed, Seen: m.seen, Relist: m.relist, Readmitted: m.readmitted,
 		Admitted: m.admitted, Rejoins: m.rejoins,
 	}
@@ -79,7 +80,7 @@ func (r *restorer) member(g *group, from *savedMember) (*member, error) {
 	}
 	m.moderator, m.receives = from.Moderator, from.Receives
 	m.away, m.awaySince, m.listed, m.since = from.Away, from.AwaySince, from.Listed, from.Since
-	m.unproven, m.owing = from.Unproven, from.Owing
+	m.unproven, m.owing, m.vain = from.Unproven, from.Owing, from.Vain
 	m.welcomed, m.departed, m.seen, m.relist, m.readmitted = from.Welcomed, from.Departed, from.Seen, from.Relist, from.Readmitted
 	m.rejoins = from.Rejoins
 	copy(m.token[:], from.Token)
