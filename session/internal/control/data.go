@@ -32,7 +32,7 @@ func (m *Machine) transmit(id arq.MessageID, msg AppMessage, out *Output) {
 
 func (m *Machine) onDataTimers(now time.Time, out *Output) {
 	resend, settled, lost := m.tx.Tick(now)
-	m.deaf = m.deaf || m.cfg.Role == Initiator && m.tx.Starved()
+	m.deaf = m.deaf || m.tx.Starved()
 	for _, o := range resend {
 		m.transmit(o.ID, o.Msg, out)
 	}

@@ -100,7 +100,7 @@ func (g *group) transmit(o arq.Outgoing[name.Key, AppMessage], out *Output) {
 // onDataTimers retransmits, and gives up.
 func (g *group) onDataTimers(now time.Time, out *Output) {
 	resend, settled, lost := g.tx.Tick(now)
-	g.deaf = g.deaf || g.cfg.Role == Initiator && g.tx.Starved()
+	g.deaf = g.deaf || g.tx.Starved()
 	for _, o := range resend {
 		g.transmit(o, out)
 	}

@@ -98,3 +98,44 @@ func TestGroupMuteMember(t *testing.T) {
 		t.Errorf("bob read %d of %d messages", got, said)
 	}
 }
+
+// A participant whose stream a member has not heard for so long that it must not
+// go on asks for new keys, which puts an end to that.
+func TestGroupParticipantStarves(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 30, silent: true}, "alice", "bob", "carol")
+	h.gather()
+	bob, carol := h.seat("bob"), h.seat("carol")
+	say := func(text string) {
+		if bob.m.CanPublish() {
+			h.step(bob, Publish{Msg: AppMessage{Payload: []byte(text)}})
+		}
+	}
+	say("first")
+	h.run(time.Second)
+	epoch := bob.m.Epoch()
+	h.fate = func(from, to *seat, o Outbound) []time.Duration {
+		if from == bob && to == carol && !IsCommand(o.Type) {
+			return nil
+		}
+		return allWell(from, to, o)
+	}
+	starved := false
+	for range 900 {
+		say("lost")
+		h.run(time.Second)
+		starved = starved || bob.m.(*Participant).tx.Starved()
+	}
+	if !starved {
+		t.Fatal("bob never came so far")
+	}
+	h.fate = allWell
+	h.run(mendPause)
+	say("last")
+	h.run(time.Minute)
+	if got := carol.got; len(got) == 0 || got[len(got)-1] != "last" {
+		t.Errorf("carol does not hear bob, though nothing is lost any more")
+	}
+	if n := bob.m.Epoch() - epoch; n == 0 || n > 5 {
+		t.Errorf("%d new epochs in 15 minutes", n)
+	}
+}
