@@ -301,9 +301,11 @@ func (m *Machine) onRejoinRequest(now time.Time, in *Inbound, out *Output) {
 	}
 	change := Change{Add: [][]byte{kp}, Subject: m.peer.subject, Key: m.peer.key}
 	for _, mem := range m.cfg.MLS.Members() {
-		if !mem.Own {
-			change.Remove = append(change.Remove, mem.Leaf)
+		if mem.Own { // no rotation may have renewed it while the peer was not there
+			change.Refresh = now.Sub(mem.IssuedAt) > TokenRenewal
+			continue
 		}
+		change.Remove = append(change.Remove, mem.Leaf)
 	}
 	commit, welcome, err := m.cfg.MLS.Commit(change, now)
 	if err != nil {
