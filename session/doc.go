@@ -21,6 +21,24 @@
 // ones: reliable, in order, exactly once, MLS on. A join without MLS is
 // refused unless [ListenOptions] allow it.
 //
+// # Restarts
+//
+// By default sessions end with the process, and nothing is stored. With
+// [Config].State they go on after a crash, to everybody else as after an outage:
+//
+//	state, err := statefile.Open("alice.state", key)
+//	me, err := identity.KeepSharedSecret(secret, "org/ns/alice", state)
+//	app, err := session.Dial(ctx, session.Config{Name: ..., Identity: me, Verifier: me, State: state})
+//	sessions, groups := app.Resumed()
+//	m, err := s.Receive(ctx)
+//	err = s.Confirm(m) // it was dealt with; else it is shown again after a restart
+//
+// Nothing that others or the application rely on gets out before it is stored: no
+// acknowledgement, no answer, no change of a group; and Publish returns when the
+// message is. What was published and not acknowledged is sent by the next process,
+// under new keys. Receipts, requests and operations of a process end with it.
+// Sessions that were not open yet are not kept.
+//
 // The protocol itself lives in pure packages below internal; this package is
 // the driver: one goroutine per session, one reader and one writer per link.
 // App, Listener and Session are safe for concurrent use.

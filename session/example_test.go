@@ -2,12 +2,17 @@ package session_test
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"log"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session"
 	"github.com/slimbridge/slimbridge/session/identity"
+	"github.com/slimbridge/slimbridge/session/statefile"
 	"github.com/slimbridge/slimbridge/slimnode"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
@@ -132,4 +137,48 @@ func ExampleSession_Request() {
 	// Output:
 	// noon in Oslo
 	// noon in Rome
+}
+
+// An app that keeps its sessions in a file goes on where the last process
+// stopped.
+func ExampleApp_Resumed() {
+	ctx := context.Background()
+	node := startNode(ctx)
+	defer node.Close()
+	secret := identity.GenerateSecret()
+	dir := must(os.MkdirTemp("", "resumed"))
+	defer os.RemoveAll(dir)
+	key := make([]byte, 32) // keep it elsewhere than the file
+	must(rand.Read(key))
+
+	// process stands for what runs between two crashes.
+	process := func() (*session.App, func()) {
+		state := must(statefile.Open(filepath.Join(dir, "bob.state"), key))
+		me := must(identity.KeepSharedSecret(secret, "org/ns/bob", state))
+		app := must(session.Dial(ctx, session.Config{
+			Name: name.MustParse("org/ns/bob"), Identity: me, Verifier: me, Node: node.Endpoints()[0], State: state,
+		}))
+		return app, func() { must(0, errors.Join(app.Suspend(), state.Close())) }
+	}
+	bob, stop := process()
+	listener := must(bob.Listen(session.ListenOptions{}))
+	alice := dial(ctx, node, secret, "org/ns/alice")
+	defer alice.Close()
+	s := must(alice.Open(ctx, name.MustParse("org/ns/bob"), session.Options{}))
+	theirs := must(listener.Accept(ctx))
+	must(s.Publish(ctx, session.Message{Payload: []byte("one")}))
+	must(s.Publish(ctx, session.Message{Payload: []byte("two")}))
+	must(0, theirs.Confirm(must(theirs.Receive(ctx))))
+	must(theirs.Receive(ctx)) // read, but not confirmed
+	stop()
+
+	bob, stop = process()
+	defer stop()
+	sessions, _ := bob.Resumed()
+	fmt.Printf("again: %s\n", must(sessions[0].Receive(ctx)).Payload)
+	must(s.Publish(ctx, session.Message{Payload: []byte("three")}))
+	fmt.Printf("new: %s\n", must(sessions[0].Receive(ctx)).Payload)
+	// Output:
+	// again: two
+	// new: three
 }

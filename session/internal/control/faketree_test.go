@@ -271,7 +271,7 @@ func (f *fakeTree) Save() ([]byte, error) {
 
 func (f *fakeTree) Load(b []byte) error {
 	var s fakeTreeState
-	if json.Unmarshal(b, &s) != nil || s.Subject != f.subject {
+	if json.Unmarshal(b, &s) != nil || s.Subject != f.subject || s.Secret == nil || s.Leaves == nil || s.Seen == nil {
 		return errFake
 	}
 	f.issued, f.serial, f.group, f.epoch, f.leaf = s.Issued, s.Serial, s.Group, s.Epoch, s.Leaf

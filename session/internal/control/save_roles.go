@@ -125,6 +125,19 @@ func (r *restorer) moderator(cfg Config, s *saved) (*Moderator, error) {
 	return mo, nil
 }
 
+// goesOn reports whether t is at a stage that is saved.
+func (t *task) goesOn() bool {
+	switch t.kind {
+	case inviting:
+		return t.who != nil && t.stage == atWelcome
+	case removing:
+		return t.who != nil && (t.stage == atUpdate || t.stage == atLeave)
+	case readmitting:
+		return t.who != nil && t.stage == atUpdate
+	}
+	return t.kind == rotating && t.who == nil && t.stage == atUpdate
+}
+
 // task restores the change under way, or what is left of it.
 func (r *restorer) task(mo *Moderator, s *savedTask) (err error) {
 	if s == nil {
@@ -134,11 +147,10 @@ func (r *restorer) task(mo *Moderator, s *savedTask) (err error) {
 	if t.ask, err = r.request(s.Ask); err != nil {
 		return err
 	}
-	t.who = mo.byName[s.Who]
-	if s.Gone {
+	if t.who = mo.byName[s.Who]; s.Gone {
 		t.who = mo.left(s.Who)
 	}
-	if t.who == nil && t.kind != rotating {
+	if !t.goesOn() {
 		return errSaved
 	}
 	if t.kind == inviting && !t.who.welcomed {
