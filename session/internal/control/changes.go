@@ -64,9 +64,7 @@ func (mo *Moderator) changeAck(now time.Time, m *member, id MessageID, out *Outp
 		m.relist = 0
 		mo.saw(m, mo.changes)
 		mo.seen(now, m, mo.Epoch(), true, out)
-		if t := mo.task; t != nil && t.kind == readmitting && t.who == m && t.ask == nil {
-			mo.introduce(now, t, out)
-		}
+		mo.relist(now, m, out)
 		return true
 	}
 	for _, c := range mo.history {
@@ -75,6 +73,7 @@ func (mo *Moderator) changeAck(now time.Time, m *member, id MessageID, out *Outp
 			if c.id == mo.changes {
 				m.relist = 0
 				mo.seen(now, m, mo.Epoch(), true, out)
+				mo.relist(now, m, out)
 			}
 			return true
 		}

@@ -342,7 +342,7 @@ func (mo *Moderator) onGroupAck(now time.Time, m *member, in *Inbound, out *Outp
 	case mo.statusAck(now, m, in.ID, out):
 	case mo.changeAck(now, m, in.ID, out):
 	case mo.rejoinAck(now, m, in.ID, out):
-	case mo.introduced(now, m, in.ID, out):
+	case mo.relisted(m, in.ID):
 	default:
 		out.Dropped = "acknowledgement of nothing pending"
 	}

@@ -229,64 +229,75 @@ func (mo *Moderator) readmit(now time.Time, t *task, out *Output) error {
 	mo.replyRejoin(m, t.rejoin, out)
 	who := m.participant()
 	roster := mo.listWith(m)
-	t.strangers = mo.strangers(m, from)
-	for i, o := range mo.members {
-		if slices.Contains(t.strangers, o) {
-			roster[i+1].Status = pb.ParticipantState_OFFLINE
-		}
-	}
+	t.listAgain = mo.forgetful(m, from, &roster)
 	tell := mo.onlineMembers(m)
 	mo.inform(now, pb.GroupUpdateOp_REJOIN, who, roster, from, commit, append(tell, m), out)
 	return nil
 }
 
-// strangers are the members that joined after the last change that m is known
-// to have carried out; epoch is the present one. Empty for a member of ours,
-// which recognises newcomers by their leaves.
+// forgetful changes the roster that is told to m, which is let in anew, so that m
+// forgets what it knew of others; epoch is the present one. It reports whether
+// there was something to change: then m is sent the true roster afterwards, see
+// [Moderator.relist]. Nothing is to be changed for a member of ours, which
+// recognises newcomers by their leaves.
 //
 // The real library keeps the receive state of a sender until it is told that the
-// sender is offline or removed. If it missed that one was removed and invited
-// again, it acknowledges the new messages and drops them as old. On its own
+// sender is offline or removed. If it missed that one was removed, it acknowledges
+// what that one says when it is invited again, and drops it as old. On its own
 // rejoin it clears the state of those who are listed as offline (upstream
-// session_participant.rs, on_group_update_message). So strangers are listed as
-// offline, and announced as online afterwards, see [Moderator.introduce].
-func (mo *Moderator) strangers(m *member, epoch uint64) []*member {
+// session_participant.rs, on_group_update_message). So those are who joined or
+// left after the last change that m is known to have carried out.
+func (mo *Moderator) forgetful(m *member, epoch uint64, roster *[]*pb.Participant) bool {
 	if !mo.leaves()[m.name.ID].ChecksAge {
-		return nil
+		return false
 	}
 	last := epoch - uint64(mo.changes-m.seen) // every change is a commit, hence an epoch
-	var list []*member
-	for _, o := range mo.members {
+	changed := false
+	for i, o := range mo.members {
 		if o != m && o.since > last {
-			list = append(list, o)
+			(*roster)[i+1].Status = pb.ParticipantState_OFFLINE
+			changed = true
 		}
 	}
-	return list
-}
-
-// introduce tells the member that came back that the next stranger is online.
-func (mo *Moderator) introduce(now time.Time, t *task, out *Output) {
-	t.ask = nil
-	for len(t.strangers) > 0 && t.ask == nil {
-		o := t.strangers[0]
-		t.strangers = t.strangers[1:]
-		if o.online && mo.byName[o.name.Key()] == o {
-			msg := mo.stateUpdate(o.name, pb.ParticipantState_ONLINE)
-			msg.To = t.who.name
-			t.ask = mo.ask(now, msg, out)
+	for _, o := range mo.gone {
+		if o.name.Key() != m.name.Key() && len(*roster) < MaxMembers {
+			gone := participant(o.name)
+			gone.Status = pb.ParticipantState_OFFLINE
+			*roster = append(*roster, gone)
+			changed = true
 		}
 	}
+	return changed
 }
 
-// introduced: the member that came back has acknowledged a stranger.
-func (mo *Moderator) introduced(now time.Time, m *member, id MessageID, out *Output) bool {
+// relist tells m, if it came back and got a list that made it forget, who is in
+// the group: the real library makes its list anew whenever it is told of its own
+// rejoin.
+func (mo *Moderator) relist(now time.Time, m *member, out *Output) {
+	t := mo.task
+	if t == nil || t.who != m || !t.listAgain {
+		return
+	}
+	t.listAgain = false
+	msg := mo.history[len(mo.history)-1].update
+	u := msg.Command.GetGroupUpdate()
+	msg.To = m.name
+	msg.Command = &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_GroupUpdate{
+		GroupUpdate: &pb.GroupUpdatePayload{
+			Op: u.GetOp(), Participant: u.GetParticipant(), Participants: mo.listWith(m), Mls: u.GetMls(),
+		}}}
+	t.ask = mo.ask(now, msg, out)
+}
+
+// relisted: the member that came back knows who is in the group.
+func (mo *Moderator) relisted(m *member, id MessageID) bool {
 	t := mo.task
 	if t == nil || t.kind != readmitting || t.who != m {
 		return false
 	}
 	ok, _ := t.ask.answered(id)
 	if ok {
-		mo.introduce(now, t, out)
+		t.ask = nil
 	}
 	return ok
 }

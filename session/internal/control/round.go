@@ -4,8 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/slimbridge/slimbridge/slimnode/name"
-	"github.com/slimbridge/slimbridge/slimnode/wire"
 	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
 
@@ -70,12 +68,12 @@ func (r *round) over() bool { return r == nil || len(r.waiting) == 0 }
 // Soft close and rejoin: a member announces that it goes or is back, and all
 // others acknowledge.
 
-func (g *group) stateUpdate(who name.Name, s pb.ParticipantState) Outbound {
+func (g *group) stateUpdate(s pb.ParticipantState) Outbound {
 	return Outbound{
 		Type: pb.SessionMessageType_SESSION_MESSAGE_TYPE_UPDATE_PARTICIPANT_STATE,
 		Command: &pb.CommandPayload{CommandPayloadType: &pb.CommandPayload_UpdateParticipantState{
 			UpdateParticipantState: &pb.UpdateParticipantStatePayload{
-				Participant: wire.FromName(who), NewState: s, Epoch: g.announcedEpoch(),
+				Participant: participant(g.cfg.Local).GetName(), NewState: s, Epoch: g.announcedEpoch(),
 			}}},
 	}
 }
@@ -97,7 +95,7 @@ func (g *group) softClose(now time.Time, op Op, out *Output) {
 		g.setOffline(now, m, out)
 	}
 	if len(there) > 0 {
-		g.status = g.cast(now, g.stateUpdate(g.cfg.Local, pb.ParticipantState_OFFLINE), there, out)
+		g.status = g.cast(now, g.stateUpdate(pb.ParticipantState_OFFLINE), there, out)
 	}
 	g.state = away
 	g.statusOver(out)
@@ -116,7 +114,7 @@ func (g *group) comeBack(now time.Time, op Op, out *Output) {
 	g.beat = now.Add(HeartbeatInterval)
 	g.status = nil
 	if len(g.members) > 0 {
-		g.status = g.cast(now, g.stateUpdate(g.cfg.Local, pb.ParticipantState_ONLINE), g.members, out)
+		g.status = g.cast(now, g.stateUpdate(pb.ParticipantState_ONLINE), g.members, out)
 	}
 	g.statusOver(out)
 }

@@ -44,8 +44,9 @@ type task struct {
 	ask     *request // to who
 	joins   joinReplies
 	rejoin  *Inbound
-	// strangers are to be introduced to who, which came back; see [Moderator.strangers].
-	strangers []*member
+	// listAgain: who came back and was sent a list that makes it forget; the true
+	// one is to follow, see [Moderator.forgetful].
+	listAgain bool
 	err       error
 }
 
