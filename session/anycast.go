@@ -32,13 +32,16 @@ const (
 // A group of keys cannot be shared with whichever instance comes next, so with
 // MLS there is one session, with one instance, as SLIM has it: [Anycast.Sticky]
 // tells. When that instance is gone, the next one found takes its place.
+//
+// What is in a pool ends with the process, also with [Config].State.
 type Anycast struct {
 	app    *App
 	name   name.Name
 	opts   AnycastOptions
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup
+	pumps  sync.WaitGroup // added to by the search only
+	ended  chan struct{}  // closed when the search and all pumps are over
 	in     chan Message
 	look   chan struct{} // asks for another instance
 
@@ -85,15 +88,26 @@ func (a *App) OpenAnycast(ctx context.Context, n name.Name, o AnycastOptions) (*
 	}
 	c := &Anycast{
 		app: a, name: n.Service(), opts: o,
-		in: make(chan Message, maxUnread), look: make(chan struct{}, 1), result: newOutcome(),
+		in: make(chan Message, maxUnread), look: make(chan struct{}, 1), result: newOutcome(), ended: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(a.ctx)
-	if _, err := c.find(ctx); err != nil {
+	_, err := c.find(ctx)
+	if err == nil && !a.owns(c.live) {
+		err = &Error{Code: CodeClosed}
+	}
+	if err != nil {
 		c.cancel(err)
+		c.pumps.Wait()
 		return nil, err
 	}
-	c.wg.Go(c.keepLooking)
 	return c, nil
+}
+
+// live is the life of the Anycast. The app waits for it.
+func (c *Anycast) live() {
+	defer close(c.ended)
+	c.keepLooking()
+	c.pumps.Wait()
 }
 
 // Sticky reports whether all messages go to one instance, as long as it lives.
@@ -163,7 +177,7 @@ func (c *Anycast) Close() error {
 		wg.Go(func() { _ = i.Close() })
 	}
 	wg.Wait()
-	c.wg.Wait()
+	<-c.ended
 	return nil
 }
 
@@ -274,7 +288,7 @@ func (c *Anycast) notify(err error) {
 func (c *Anycast) find(ctx context.Context) (fresh bool, err error) {
 	s, err := c.app.Open(ctx, c.name, Options{
 		Security: c.opts.Security, Delivery: c.opts.Delivery, MaxRetries: c.opts.MaxRetries, Interval: c.opts.Interval,
-		EndWhenLost: true,
+		EndWhenLost: true, unkept: true,
 	})
 	if err != nil {
 		return false, err
@@ -294,7 +308,7 @@ func (c *Anycast) find(ctx context.Context) (fresh bool, err error) {
 		return false, &Error{Code: CodeClosed}
 	}
 	c.pool = append(c.pool, i)
-	c.wg.Go(func() { c.pump(i) })
+	c.pumps.Go(func() { c.pump(i) })
 	c.notify(nil)
 	c.mu.Unlock()
 	return true, nil

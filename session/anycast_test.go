@@ -207,3 +207,36 @@ func TestAnycastForgetsFailures(t *testing.T) {
 		}
 	})
 }
+
+// The goroutines of an Anycast end with its app, and its sessions are not kept.
+func TestAnycastEndsWithTheApp(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, bob := newKeeping(t, nw, "org/ns/alice"), nw.App("org/ns/bob", nil)
+		if _, err := bob.Listen(session.ListenOptions{Security: session.AllowPlain}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := alice.OpenAnycast(t.Context(), bob.Name().Service(), session.AnycastOptions{Security: session.AllowPlain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Publish(t.Context(), session.Message{Payload: []byte("hello")}); err != nil {
+			t.Fatal(err)
+		}
+		if n := alice.state.count("/"); n != 1 {
+			t.Errorf("%d records of sessions are kept", n-1)
+		}
+		if err := alice.Suspend(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Receive(t.Context()); !isCode(err, session.CodeClosed) {
+			t.Errorf("receive: %v", err)
+		}
+		alice.dial()
+		if sessions, _ := alice.Resumed(); len(sessions) != 0 {
+			t.Errorf("%d sessions were resumed", len(sessions))
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

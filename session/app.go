@@ -202,6 +202,17 @@ func (a *App) Close() error {
 	return nil
 }
 
+// owns runs f in a goroutine that the app waits for, unless it is closed.
+func (a *App) owns(f func()) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.wg.Go(f)
+	return true
+}
+
 func (a *App) shutdown(cause error) {
 	a.mu.Lock()
 	a.closed = true

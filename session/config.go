@@ -160,6 +160,8 @@ type Options struct {
 	EndWhenLost bool
 	// PeerSubject admits only the peer with this verified subject.
 	PeerSubject string
+
+	unkept bool // it is not stored, though others are
 }
 
 func (o Options) withDefaults() Options {

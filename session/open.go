@@ -25,6 +25,9 @@ func (a *App) newInitiator(peer name.Name, o Options) (*Session, error) {
 		return nil, &Error{Code: CodeSecurity, Err: err}
 	}
 	s := a.newSession(cfg)
+	if o.unkept {
+		s.keep = nil
+	}
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
