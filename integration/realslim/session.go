@@ -147,6 +147,9 @@ func (s *Session) Post(ctx context.Context, m Message) error {
 	return s.call(ctx, "send", map[string]any{"payload": m.Payload, "payload_type": m.PayloadType, "metadata": m.Metadata}, nil)
 }
 
+// Settle waits until everything that was posted so far is acknowledged, or given up, which shows up in Errors.
+func (s *Session) Settle(ctx context.Context) error { return s.call(ctx, "settle", nil, nil) }
+
 // Recv waits for the next message. It also returns the error items of the library, and an error once the session is closed.
 func (s *Session) Recv(ctx context.Context, timeout time.Duration) (Message, error) {
 	var m Message

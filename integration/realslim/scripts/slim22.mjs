@@ -87,6 +87,7 @@ class Session {
     this.items = []; // {message} | {error}
     this.waiting = null;
     this.closed = null; // text of the end
+    this.unsettled = new Set(); // acknowledgements of what was sent without waiting
     sessions.set(this.key, this);
   }
 
@@ -128,6 +129,13 @@ class Session {
     } catch (e) {
       emit({ event: 'session_error', session: this.key, error: errorText(e) });
     }
+  }
+
+  // expect reports a message that is never acknowledged.
+  expect(handle) {
+    const ack = handle.waitAsync().catch((e) => emit({ event: 'session_error', session: this.key, error: errorText(e) }));
+    this.unsettled.add(ack);
+    ack.then(() => this.unsettled.delete(ack));
   }
 
   push(item) {
@@ -291,7 +299,10 @@ function commands(app, connection) {
       const data = arrayBuffer(Buffer.from(payload, 'base64'));
       const handle = await need(session).raw.publishAsync(data, payload_type || undefined, new Map(Object.entries(metadata ?? {})));
       if (wait_ack) await handle.waitAsync();
-      else handle.waitAsync().catch((e) => emit({ event: 'session_error', session, error: errorText(e) }));
+      else need(session).expect(handle);
+    },
+    async settle({ session }) {
+      await Promise.all(need(session).unsettled);
     },
     async recv({ session, timeout_ms }) {
       const item = await need(session).take(performance.now() + timeout_ms);

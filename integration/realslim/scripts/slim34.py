@@ -26,6 +26,7 @@ def spawn(coroutine):
     task = asyncio.ensure_future(coroutine)
     background.add(task)
     task.add_done_callback(background.discard)
+    return task
 
 
 def emit(obj):
@@ -114,6 +115,7 @@ class Session:
         self.key = len(Session.all) + 1
         self.items = asyncio.Queue()  # message, error text, or None at the end
         self.closed = ""  # text of the end
+        self.unsettled = set()  # acknowledgements of what was sent without waiting
         Session.all[self.key] = self
 
     def describe(self):
@@ -314,7 +316,12 @@ class Commands:
         if wait_ack:
             await handle.wait_async()
         else:
-            spawn(wait(handle, s.error))
+            ack = spawn(wait(handle, s.error))
+            s.unsettled.add(ack)
+            ack.add_done_callback(s.unsettled.discard)
+
+    async def settle(self, session):
+        await asyncio.gather(*need(session).unsettled)
 
     async def recv(self, session, timeout_ms):
         try:
