@@ -26,9 +26,11 @@ type savedChange struct {
 type savedTask struct {
 	Kind  taskKind
 	Stage stage
-	Force bool     `json:",omitempty"`
-	Was   bool     `json:",omitempty"`
-	Who   name.Key `json:",omitzero"`
+	Force bool `json:",omitempty"`
+	Was   bool `json:",omitempty"`
+	// ListAgain as in task.
+	ListAgain bool     `json:",omitempty"`
+	Who       name.Key `json:",omitzero"`
 	// Gone: who is not a member any more.
 	Gone bool          `json:",omitempty"`
 	Ask  *savedRequest `json:",omitempty"`
@@ -85,7 +87,7 @@ func (t *task) save(mo *Moderator) *savedTask {
 	if t == nil || t.err != nil || t.kind == inviting && t.stage != atWelcome {
 		return nil
 	}
-	s := &savedTask{Kind: t.kind, Stage: t.stage, Force: t.force, Was: t.was, Ask: t.ask.save()}
+	s := &savedTask{Kind: t.kind, Stage: t.stage, Force: t.force, Was: t.was, ListAgain: t.listAgain, Ask: t.ask.save()}
 	if t.who != nil {
 		s.Who = t.who.name.Key()
 		s.Gone = mo.byName[s.Who] != t.who
@@ -143,7 +145,7 @@ func (r *restorer) task(mo *Moderator, s *savedTask) (err error) {
 	if s == nil {
 		return nil
 	}
-	t := &task{kind: s.Kind, stage: s.Stage, force: s.Force, was: s.Was}
+	t := &task{kind: s.Kind, stage: s.Stage, force: s.Force, was: s.Was, listAgain: s.ListAgain}
 	if t.ask, err = r.request(s.Ask); err != nil {
 		return err
 	}
