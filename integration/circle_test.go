@@ -95,13 +95,21 @@ func (c *circle) drop(s *seat) {
 // remove lets the moderator take a member out, who must notice.
 func (c *circle) remove(s *seat) {
 	c.t.Helper()
+	c.expel(s)
+	ctx, cancel := c.bounded()
+	defer cancel()
+	if err := s.end.closed(ctx); err != nil {
+		c.fatalf("%s was removed and does not notice: %v", s, err)
+	}
+}
+
+// expel lets the moderator take a member out, who may notice later.
+func (c *circle) expel(s *seat) {
+	c.t.Helper()
 	ctx, cancel := c.bounded()
 	defer cancel()
 	if err := c.moderator().end.remove(ctx, s.path()); err != nil {
 		c.fatalf("%s removes %s: %v", c.moderator(), s, err)
-	}
-	if err := s.end.closed(ctx); err != nil {
-		c.fatalf("%s was removed and does not notice: %v", s, err)
 	}
 	c.drop(s)
 }
