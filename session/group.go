@@ -58,7 +58,10 @@ func (g *Group) Events() <-chan GroupEvent { return g.events }
 // Invite finds an instance of n, or exactly the one that n's id names, and adds
 // it to the group. It returns when it is in and everybody knows; members that
 // do not acknowledge count as offline. Changes of a group happen one after the
-// other. Only the moderator may invite. Errors: *Error with CodeNoPeer,
+// other. Where a newcomer of the real library cannot join because the token of
+// another such member is too old, that one is removed and invited again first, if
+// nobody is lost by it; else see [StaleMemberError]. Only the moderator may invite.
+// Errors: *Error with CodeNoPeer,
 // CodeTimeout, CodeRejected, CodeSecurity, CodeInvalid or the reason why the
 // group is over, or that of ctx; the invitation may still succeed after the
 // latter.

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
 
 // staleHall has dave with an old token, and erin and frank to invite.
@@ -98,6 +101,50 @@ func TestGroupStaleMember(t *testing.T) {
 		if e := h.seat("erin"); e.ended == nil || e.ended.Reason != Removed {
 			t.Errorf("erin's half-open session: %+v", e.ended)
 		}
+	})
+	t.Run("two real members, one of them old: the blocker is named", func(t *testing.T) {
+		h := staleHall(t, "erin", "dave", "bob")
+		before := len(h.seat("alice").news)
+		names(t, h, h.outcome(h.invite("erin")), "dave")
+		h.agree()
+		if news := h.seat("alice").news[before:]; len(news) > 0 {
+			t.Errorf("alice hears %q", news)
+		}
+	})
+	t.Run("a real member joins after the old one, the only other real one, was invited again", func(t *testing.T) {
+		h := staleHall(t, "erin", "dave")
+		life := h.seat("dave").life
+		if err := h.outcome(h.invite("erin")); err != nil {
+			t.Error(err)
+		}
+		h.agree()
+		if got := h.rosterOf(h.seat("alice")); len(got) != 4 {
+			t.Errorf("the group is %v", got)
+		}
+		if h.seat("dave").life != life+1 {
+			t.Error("dave was not invited again")
+		}
+	})
+	t.Run("the old one cannot be invited again: the application is told, the newcomer joins", func(t *testing.T) {
+		h := staleHall(t, "erin", "dave")
+		h.fate = func(from, to *seat, o Outbound) []time.Duration {
+			if from.name == "dave" && o.Type == pb.SessionMessageType_SESSION_MESSAGE_TYPE_DISCOVERY_REPLY {
+				return nil
+			}
+			return allWell(from, to, o)
+		}
+		if err := h.outcome(h.invite("erin")); err != nil {
+			t.Error(err)
+		}
+		if news := h.seat("alice").news; !slices.Contains(news, "dave removed") || !slices.ContainsFunc(news, func(n string) bool { return strings.HasPrefix(n, "dave blocked") }) {
+			t.Errorf("alice hears %q", news)
+		}
+	})
+	t.Run("an old one that is away is not invited again", func(t *testing.T) {
+		h := staleHall(t, "erin", "dave")
+		h.do(h.seat("dave"), func(op Op) Event { return SoftClose{Op: op} })
+		h.run(time.Second)
+		names(t, h, h.outcome(h.invite("erin")), "dave")
 	})
 	t.Run("removing the old one is refused while a real member is there", func(t *testing.T) {
 		h := staleHall(t, "bob")

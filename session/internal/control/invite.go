@@ -131,6 +131,7 @@ func (mo *Moderator) admit(now time.Time, t *task, in *Inbound, out *Output) {
 		}
 		if err != nil {
 			t.ask, t.err = nil, err
+			mo.freshen(now, t, out)
 			return
 		}
 	}

@@ -41,6 +41,7 @@ type task struct {
 	stage   stage
 	who     *member
 	was     bool     // who was online when it was removed
+	again   bool     // inviting: after an old leaf was renewed, or to renew it
 	ask     *request // to who
 	joins   joinReplies
 	rejoin  *Inbound
@@ -129,8 +130,11 @@ func (mo *Moderator) begin(now time.Time, t *task, out *Output) error {
 // so that the group is what the application was told.
 func (mo *Moderator) finish(t *task, out *Output) {
 	mo.task = nil
-	if t.op != nil {
+	switch {
+	case t.op != nil:
 		out.Done = append(out.Done, Done{Op: *t.op, Err: t.err})
+	case t.again && t.err != nil: // nobody waits to hear that it is lost
+		out.Members = append(out.Members, MemberChange{Name: t.name, Subject: t.subject, What: Blocked, Err: t.err})
 	}
 	if t.kind != inviting || t.err == nil || t.who == nil {
 		return

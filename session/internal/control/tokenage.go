@@ -1,6 +1,10 @@
 package control
 
-import "time"
+import (
+	"errors"
+	"slices"
+	"time"
+)
 
 // The age of the tokens in leaves. The real library refuses a leaf whose token
 // has expired, and core 3.4 takes no data from it either. A token made from a
@@ -50,4 +54,32 @@ func (l Member) renewalDue(last time.Time, usual time.Duration) time.Time {
 		return early
 	}
 	return at
+}
+
+// freshen deals with an invitation that failed because a member's token is old:
+// where nobody is lost by that, the member is removed and invited again, with a
+// new leaf, and then the newcomer once more. That is where the member is there and
+// of the real library (one of ours renews its leaf itself), its leaf is the only
+// old one, and nobody else looks at what is removed.
+func (mo *Moderator) freshen(now time.Time, t *task, out *Output) {
+	stale := (*StaleError)(nil)
+	if t.op == nil || t.again || !errors.As(t.err, &stale) {
+		return
+	}
+	leaves := mo.leaves()
+	old := mo.byName[stale.Member.Key()]
+	if old == nil || !leaves[old.name.ID].ChecksAge || !old.online || old.departed || mo.checked(leaves, old) || leaves[mo.cfg.Local.ID].stale(now) {
+		return
+	}
+	for _, m := range mo.members {
+		if m != old && leaves[m.name.ID].stale(now) {
+			return
+		}
+	}
+	mo.queue = slices.Insert(mo.queue, 0,
+		&task{kind: removing, who: old},
+		&task{kind: inviting, name: old.name, subject: old.subject, again: true},
+		&task{kind: inviting, op: t.op, name: t.name, subject: t.subject, again: true})
+	mo.tellToLeave(t.who, out) // its half-open session
+	t.op, t.err = nil, nil
 }
