@@ -317,6 +317,9 @@ func (g *group) onLinkUp(now time.Time, out *Output, requests ...*request) (was 
 		l.attempts, l.due = max(l.attempts-1, 0), now
 	}
 	g.beat = g.beat.Add(down)
+	if latest := now.Add(HeartbeatInterval); g.beat.After(latest) { // it was set while the link was down
+		g.beat = latest
+	}
 	return true
 }
 
