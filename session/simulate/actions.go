@@ -152,17 +152,19 @@ func (w *world) anyone() name.Name { return w.apps[w.r.IntN(len(w.apps))].full }
 
 // talk publishes a few messages.
 func (w *world) talk(s *session) {
-	count, kind := 1, text
-	if w.r.IntN(6) == 0 {
-		count = 2 + w.r.IntN(12)
-		switch {
-		case w.bulk:
-			count = 200
-		case w.heavy:
-			count, kind = 8+w.r.IntN(16), heavy
+	switch {
+	case w.r.IntN(6) > 0:
+		s.speak(1, text)
+	case w.bulk:
+		s.speak(200, text)
+	case w.heavy: // more than the receive window holds, as soon as there is room
+		for range 3 {
+			s.speak(12, heavy)
+			w.run(40 * time.Millisecond)
 		}
+	default:
+		s.speak(2+w.r.IntN(12), text)
 	}
-	s.speak(count, kind)
 }
 
 // flood lets another member miss more messages of s than a receive window has.
@@ -258,7 +260,20 @@ func (w *world) open(a *app) {
 	}
 	w.talks[t.id] = t
 	w.ambush(a)
-	a.begin(t, control.Initiator, peer, w.newPace()).step(control.Start{})
+	s := a.begin(t, control.Initiator, peer, w.newPace())
+	s.step(control.Start{})
+	if t.group && w.r.IntN(3) == 0 {
+		s.gather()
+	}
+}
+
+// gather invites everybody.
+func (s *session) gather() {
+	for _, o := range s.w.apps {
+		if o != s.app && s.live() {
+			s.do(func(op control.Op) control.Event { return control.Invite{Op: op, Name: o.full.Service()} })
+		}
+	}
 }
 
 // mayLead keeps most of a run in one group: only then it grows.
@@ -324,7 +339,7 @@ func (w *world) intrude(a *app) {
 	}
 	victim := t.sessions[w.r.IntN(len(t.sessions))]
 	o := control.Outbound{ID: control.MessageID(1 + w.r.IntN(50)), To: victim.app.full}
-	if t.group && w.r.IntN(2) == 0 {
+	if t.group && w.r.IntN(3) == 0 {
 		o.To, o.Broadcast = t.channel, true
 	}
 	command := &pb.CommandPayload{}

@@ -21,7 +21,7 @@ type app struct {
 	clock    clock
 	provider provider
 	stores   bool          // its sessions, since it will crash
-	fuse     int           // steps to its crash
+	fuse     int           // steps to its crash that must be stored
 	down     time.Duration // how long it is away then
 	asleep   []*session    // that were stored when it crashed
 	foreign  bool          // it checks the age of tokens, as the real library does

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/slimbridge/slimbridge/session/internal/arq"
 	"github.com/slimbridge/slimbridge/session/internal/control"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 	"github.com/slimbridge/slimbridge/slimnode/wire"
@@ -69,7 +70,7 @@ func (s *session) readMessage(m *message, d control.Delivery) {
 	}
 	r := s.reading(m.by)
 	switch {
-	case !w.reliable && s.mls == nil: // nothing is promised
+	case s.mls == nil && (!w.reliable || m.by.mistakable()): // nothing is promised
 	case m.direct && r.direct[m.index], !m.direct && slices.Contains(m.readBy, s):
 		w.failf("%v reads message %d of %v twice", s, m.index, m.by)
 	case w.reliable && !m.direct && m.id <= r.last:
@@ -95,6 +96,16 @@ func (s *session) streamOf(n name.Name, next []control.Delivery) *session {
 	return s.latest[n.Key()]
 }
 
+// keeps reports whether s still has its message id for those who come back, or
+// who ask a second time: who asks has acknowledged.
+func (s *session) keeps(id uint32) bool {
+	bytes := 0
+	for _, m := range s.stream[id-1:] {
+		bytes += m.size
+	}
+	return len(s.stream)-int(id) < arq.DefaultRing && bytes < arq.DefaultRingBytes
+}
+
 // readGap checks a report of lost messages of a session: nothing is lost
 // between two that can reach each other.
 func (s *session) readGap(d control.Delivery, from *session) {
@@ -108,7 +119,7 @@ func (s *session) readGap(d control.Delivery, from *session) {
 		if slices.Contains(m.taken, s) && !from.mistakable() {
 			s.w.failf("%v counts message %d of %v as lost, which it acknowledged", s, id, from)
 		}
-		if slices.Contains(m.audience, s) && s.clean(from, s.talk.slowest.patience()+s.talk.slowest.interval) {
+		if from.keeps(id) && slices.Contains(m.audience, s) && s.clean(from, s.talk.slowest.patience()+s.talk.slowest.interval) {
 			s.w.failf("%v lost message %d of %v, though both are there", s, id, from)
 		}
 	}

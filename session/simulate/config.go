@@ -92,11 +92,11 @@ func newClimate(r *rand.Rand) climate {
 	case 0:
 		c.retries = 4 + r.IntN(4)
 	case 1:
-		c.lossy, c.double, c.slow, c.retries = 10, 20, 20, 5+r.IntN(4)
+		c.lossy, c.double, c.slow, c.retries = 10, 30, 20, 5+r.IntN(4)
 	case 2:
-		c.lossy, c.double, c.slow, c.retries = 40, 40, 40, 10+r.IntN(3)
+		c.lossy, c.double, c.slow, c.retries = 40, 60, 40, 10+r.IntN(3)
 	default:
-		c.lossy, c.double, c.slow, c.retries = 80, 50, 50, 16
+		c.lossy, c.double, c.slow, c.retries = 80, 100, 50, 16
 	}
 	// Without MLS nothing tells a message of an earlier stay in a group from one
 	// of the present; and the changes of the group have no numbers, so that a
@@ -106,9 +106,9 @@ func newClimate(r *rand.Rand) climate {
 		c.stray = 5
 	}
 	c.inOrder = r.IntN(3) == 0 || !c.mls
-	c.quiet, c.lag = r.IntN(20) == 0, 300*time.Millisecond
+	c.quiet, c.lag = r.IntN(30) == 0, 300*time.Millisecond
 	c.bulk = r.IntN(30) == 0
-	c.heavy = r.IntN(20) == 0
+	c.heavy = r.IntN(12) == 0
 	if c.inOrder && r.IntN(4) == 0 && !c.bulk && !c.heavy { // else some are always late
 		c.lag = 3 * time.Second // answers may be slower than repetitions
 	}
@@ -123,6 +123,15 @@ func newClimate(r *rand.Rand) climate {
 			*weight = 1 + r.IntN(3)
 		}
 	}
+	c.people(r)
+	c.actions = 50 + r.IntN(100)
+	c.rush = time.Duration(50+r.IntN(600)) * time.Millisecond
+	return c
+}
+
+// people draws how the apps differ from each other and from those of package
+// session.
+func (c *climate) people(r *rand.Rand) {
 	switch r.IntN(4) {
 	case 0:
 		c.skew = tokenSkew
@@ -138,13 +147,10 @@ func newClimate(r *rand.Rand) climate {
 	if c.mls && r.IntN(4) == 0 {
 		c.tokenLife = time.Duration(5+r.IntN(25)) * time.Minute
 	}
-	c.quiet = c.quiet || c.foreign && r.IntN(6) == 0
+	c.quiet = c.quiet || c.foreign && r.IntN(8) == 0
 	if c.quiet {
 		c.rotateAfter *= 15 // hours would else be full of commits
 	}
-	c.actions = 50 + r.IntN(100)
-	c.rush = time.Duration(50+r.IntN(600)) * time.Millisecond
-	return c
 }
 
 func (c climate) String() string {

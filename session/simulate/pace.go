@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
-	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
 
 // pace is how often and how long a session repeats what is not answered.
@@ -54,7 +53,7 @@ func (w *world) taken(in control.Inbound) pace {
 	if w.stubborn {
 		return w.newPace()
 	}
-	var timer *pb.TimerSettings = in.Command.GetJoinRequest().GetTimerSettings()
+	timer := in.Command.GetJoinRequest().GetTimerSettings()
 	if timer.GetTimeout() == 0 {
 		return pace{plainRetries, plainInterval}
 	}

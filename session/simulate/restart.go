@@ -18,14 +18,14 @@ type disk struct {
 	sealed   int    // messages encrypted since
 }
 
-// arm lets the app crash within a few steps of its sessions. Only from now on
+// arm lets the app crash within a few steps of its sessions that somebody relies on. Only from now on
 // they are stored: what nobody will read need not be written.
 func (a *app) arm(d time.Duration) {
 	if !a.up || a.stores {
 		return
 	}
 	a.w.logf("%s will crash", a.label)
-	a.stores, a.fuse, a.down = true, 1+a.w.r.IntN(12), d
+	a.stores, a.fuse, a.down = true, 1+a.w.r.IntN(8), d
 	for _, s := range a.sessions {
 		s.save()
 	}
@@ -58,17 +58,17 @@ func (s *session) seals() {
 	s.disk.sealed++
 }
 
-// dies stores what a step did, as far as it must be, and reports whether the app
+// dies stores what a step did if it must be, and reports whether the app
 // crashed meanwhile: before that, or after it, when a part of the messages had
 // left. The application knows what was stored.
 func (s *session) dies(before []control.RosterEntry, out control.Output) bool {
 	a := s.app
-	if !a.stores {
+	if !a.stores || !out.ReliedOn() { // what else was done may be undone
 		return false
 	}
 	a.fuse--
 	early := a.fuse == 0 && a.w.r.IntN(2) == 0
-	if out.ReliedOn() && !early && a.w.cfg.Bug != SavedLate {
+	if !early && a.w.cfg.Bug != SavedLate {
 		s.save()
 	}
 	switch {

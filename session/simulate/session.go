@@ -53,6 +53,7 @@ type message struct {
 	by       *session
 	id       uint32
 	direct   bool
+	size     int        // bytes, as far as they are many
 	audience []*session // who was there for the sender
 	awaited  []*session // those that did not go offline or leave since
 	readBy   []*session
@@ -279,7 +280,7 @@ func (s *session) publish(to *name.Name, kind string) *message {
 	if len(s.outbox) >= 64 || to == nil && !s.core.CanPublish() || to != nil && !s.core.CanPublishTo() {
 		return nil
 	}
-	m := &message{index: len(w.messages), by: s, direct: to != nil}
+	m := &message{index: len(w.messages), by: s, direct: to != nil, size: len(kind)}
 	for _, e := range s.core.Roster() {
 		if !e.Self && e.Online && (to == nil || to.Key() == e.Name.Key()) {
 			if o := s.talk.current(e.Name); o != nil && o.opened {
