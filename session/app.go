@@ -39,6 +39,7 @@ type App struct {
 	out     chan *wire.Frame
 	invites chan *incoming
 	dropped atomic.Uint64
+	buffers atomic.Int64 // bytes that sessions hold of what peers sent
 	warned  rateLimit
 
 	mu       sync.Mutex

@@ -34,6 +34,11 @@ const (
 	// LostAfter is how long a session with EndWhenLost survives a dead link.
 	LostAfter = 30 * time.Second
 
+	// DefaultBufferBytes is what all sessions of an app together hold of what
+	// peers sent, and bufferFree what each may hold in any case.
+	DefaultBufferBytes = 256 << 20
+	bufferFree         = 256 << 10
+
 	defaultVersion = "0.0.0-dev"
 
 	maxRetriesTaken  = 30                     // of what a peer may ask us to do
@@ -70,6 +75,11 @@ type Config struct {
 	// negative: never.
 	RotateAfter    time.Duration
 	RotateMessages int
+	// BufferBytes bounds what peers can make all sessions together hold: messages
+	// that were not read yet, or wait for older ones. Beyond it a session with
+	// more than 256 KiB of its own takes no more until there is room; reliable
+	// peers send again. Default 256 MiB.
+	BufferBytes int
 	// State, if set, is where sessions are kept so that they survive a crash or a
 	// restart, see [App.Resumed]. The identity must be kept too. Every
 	// acknowledgement then waits for a Write, and so does Publish; received
@@ -86,6 +96,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Version == "" {
 		c.Version = defaultVersion
+	}
+	if c.BufferBytes <= 0 {
+		c.BufferBytes = DefaultBufferBytes
 	}
 	if c.Names == nil {
 		c.Names = identity.OwnName

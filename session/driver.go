@@ -22,6 +22,7 @@ type driver struct {
 	// parting: the last process had said farewell; it is said again when there
 	// is a link.
 	parting bool
+	buffers int // our share of app.buffers
 }
 
 // start runs the session. The caller has counted it in app.wg and put it into
@@ -45,6 +46,7 @@ func (c *conversation) start(first control.Event, join *control.Inbound) {
 // live is the rest of the session's life.
 func (d *driver) live() {
 	d.run()
+	d.account(0) // what is left belongs to the application
 	d.lastSave()
 	d.flush()
 	d.kind.forget(d.isOpen)
@@ -150,7 +152,7 @@ func (d *driver) publishable() (pubs, letters <-chan *publication) {
 func (d *driver) onIncoming(in *incoming) {
 	switch in.typ() {
 	case pb.SessionMessageType_SESSION_MESSAGE_TYPE_MSG:
-		if d.inQueue.full(d.keep.delivering()) {
+		if d.inQueue.full(d.keep.delivering()) || d.overBudget() {
 			d.app.dropped.Add(1) // not acknowledged: a reliable peer sends it again
 			return
 		}
@@ -172,6 +174,19 @@ func (d *driver) onIncoming(in *incoming) {
 		d.app.log.Debug().Uint32("session", uint32(d.id)).Str("type", in.typeName()).Str("reason", out.Dropped).Msg("message dropped")
 	}
 	d.apply(out)
+}
+
+// overBudget reports whether the sessions of the app together hold too much for
+// this one to take more.
+func (d *driver) overBudget() bool {
+	d.account(d.core.HeldBytes() + d.inQueue.size())
+	return d.buffers > bufferFree && d.app.buffers.Load() > int64(d.app.cfg.BufferBytes)
+}
+
+// account sets our share of what all sessions hold.
+func (d *driver) account(n int) {
+	d.app.buffers.Add(int64(n - d.buffers))
+	d.buffers = n
 }
 
 func (d *driver) publish(p *publication) {

@@ -481,3 +481,60 @@ func TestPinnedSubject(t *testing.T) {
 		}
 	})
 }
+
+// Peers cannot make an app hold more than it allows by opening many sessions; when
+// there is room again, nothing is missing.
+func TestBufferBudget(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		const sessions, each, size, budget = 8, 20, 100 << 10, 4 << 20
+		bob := nw.App("org/ns/bob", func(c *session.Config) { c.BufferBytes = budget })
+		l, err := bob.Listen(session.ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		alice := nw.App("org/ns/alice", nil)
+		var in []*session.Session
+		var receipts []*session.Receipt
+		payload := make([]byte, size)
+		for range sessions {
+			a, err := alice.Open(t.Context(), bob.Name().Service(), session.Options{MaxRetries: 30})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := l.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			in = append(in, b)
+			for range each {
+				r, err := a.Publish(t.Context(), session.Message{Payload: payload})
+				if err != nil {
+					t.Fatal(err)
+				}
+				receipts = append(receipts, r)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		acknowledged := 0
+		for _, r := range receipts {
+			select {
+			case <-r.Done():
+				acknowledged++
+			default:
+			}
+		}
+		// Each session may have its 256 KiB and one message more.
+		if most := (budget + sessions*(256<<10+size)) / size; acknowledged > most || acknowledged < budget/size/2 {
+			t.Errorf("%d messages of 100 kB were taken, at most %d fit", acknowledged, most)
+		}
+		for _, b := range in {
+			for range each {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				if _, err := b.Receive(ctx); err != nil {
+					t.Fatal(err)
+				}
+				cancel()
+			}
+		}
+	})
+}

@@ -33,6 +33,13 @@ type inItem struct {
 	mark mark
 }
 
+// size is how many bytes the application has not read yet.
+func (q *inQueue) size() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
+}
+
 // full reports whether no message may be taken from the peer. So many more, of
 // so many bytes, are about to be added.
 func (q *inQueue) full(more, bytes int) bool {

@@ -81,6 +81,9 @@ func NewReceiver[T any](c ReceiverConfig) *Receiver[T] {
 	return &Receiver[T]{cfg: c.withDefaults(), started: c.StartAtOne}
 }
 
+// HeldBytes is the size of what waits for older messages.
+func (r *Receiver[T]) HeldBytes() int { return r.heldBytes }
+
 // Last returns the id delivered (or reported lost) last, 0 at the start.
 func (r *Receiver[T]) Last() MessageID { return idAt(r.last) }
 

@@ -20,6 +20,8 @@ type Core interface {
 	Epoch() uint64
 	// Roster lists the members, ourselves first.
 	Roster() []RosterEntry
+	// HeldBytes is the size of what peers sent and waits for older messages.
+	HeldBytes() int
 	// Save returns the session for [ReadSaved], secrets in clear; nil without an
 	// error if there is nothing to keep, because it is not open yet, or over.
 	Save() ([]byte, error)

@@ -17,6 +17,14 @@ import (
 // acknowledgement.
 const maxLetters = 64
 
+// HeldBytes is the size of what waits for older messages.
+func (g *group) HeldBytes() (n int) {
+	for _, m := range g.members {
+		n += m.rx.HeldBytes()
+	}
+	return n
+}
+
 // CanPublishTo reports whether a PublishTo event would be accepted now.
 func (g *group) CanPublishTo() bool { return g.state == open && len(g.letters) < maxLetters }
 

@@ -126,6 +126,9 @@ func (m *Machine) Roster() []RosterEntry {
 	}
 }
 
+// HeldBytes is the size of what waits for older messages.
+func (m *Machine) HeldBytes() int { return m.peer.rx.HeldBytes() }
+
 // CanPublishTo is false: there is only the peer, to be reached with Publish.
 func (m *Machine) CanPublishTo() bool { return false }
 
