@@ -67,6 +67,62 @@ func BenchmarkIdleSessions(b *testing.B) {
 	}
 }
 
+// BenchmarkIdleGroups opens groups of two and of nine and leaves them idle. An end
+// is one app's view of one group; what it costs for each other member is in
+// B/member. Each end has one goroutine with one timer, whatever its size.
+func BenchmarkIdleGroups(b *testing.B) {
+	const n = 50
+	for b.Loop() {
+		pairs, _ := groupsOf(b, n, 2)
+		nines, goroutines := groupsOf(b, n, 9)
+		// An end costs end + others * member.
+		member := (nines/9 - pairs/2) / 7
+		b.ReportMetric(member, "B/member")
+		b.ReportMetric(pairs/2-member, "B/end")
+		b.ReportMetric(goroutines/9, "goroutines/end")
+		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// groupsOf opens n groups of a size, and returns what one of them costs.
+func groupsOf(b *testing.B, n, size int) (heap, goroutines float64) {
+	nw := testnet.New(b, testnet.Options{})
+	defer nw.StopNode()
+	moderator := nw.App("org/ns/moderator", nil)
+	var listeners []*session.GroupListener
+	var members []*session.App
+	for i := range size - 1 {
+		app := nw.App(fmt.Sprint("org/ns/member", i), nil)
+		l, err := app.ListenGroups(session.GroupListenOptions{AnyModerator: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		listeners, members = append(listeners, l), append(members, app)
+	}
+	empty := measure()
+	for k := range n {
+		g, err := moderator.CreateGroup(b.Context(), name.New("org", "ns", fmt.Sprint("channel", k)), session.GroupOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i, m := range members {
+			if err := g.Invite(b.Context(), m.Name(), session.InviteOptions{}); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := listeners[i].Accept(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	time.Sleep(12 * time.Second) // keys of past epochs are dropped after the retries of a message
+	now := measure()
+	_ = moderator.Close()
+	for _, m := range members {
+		_ = m.Close()
+	}
+	return float64(now.heap-empty.heap) / float64(n), float64(now.goroutines-empty.goroutines) / float64(n)
+}
+
 // BenchmarkGroupOf9 sets up groups of nine and sends messages from one to the
 // other eight.
 func BenchmarkGroupOf9(b *testing.B) {
