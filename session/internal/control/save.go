@@ -138,7 +138,9 @@ func ReadSaved(state []byte) (*Saved, error) {
 	machine := s.Machine != nil && s.Group == nil && s.Moderator == nil && s.Participant == nil
 	group := s.Machine == nil && s.Group != nil &&
 		(s.Role == Initiator && s.Moderator != nil && s.Participant == nil || s.Role == Responder && s.Moderator == nil && s.Participant != nil)
-	alone := s.Moderator != nil && s.Group != nil && len(s.Group.Members) == 0 // it makes its MLS group with the first member
+	there := func(m savedMember) bool { return !m.Gone }
+	// It makes its MLS group with the first member.
+	alone := s.Moderator != nil && s.Group != nil && !slices.ContainsFunc(s.Group.Members, there)
 	if !machine && !group || s.Interval <= 0 || !s.Encrypted && len(s.MLS) > 0 || s.Encrypted && len(s.MLS) == 0 && !alone {
 		return nil, errSaved
 	}

@@ -464,3 +464,30 @@ func TestRestoredInvitationGoesOn(t *testing.T) {
 	}
 	h.agree()
 }
+
+// A moderator from whom all have gone, and whose next invitation failed after it
+// had made a new MLS group, has members that it remembers, but no group.
+func TestRestoredAloneAfterFailedInvitation(t *testing.T) {
+	h := keepingHall(t, "alice", "bob")
+	alice := h.seats[0]
+	h.do(alice, func(op Op) Event { return Remove{Op: op, Name: h.seat("bob").full} })
+	h.run(5 * time.Second)
+	h.tap = func(_ *seat, o Outbound) {
+		if reply := o.Command.GetJoinReply(); reply != nil {
+			reply.KeyPackage = []byte("not one")
+		}
+	}
+	op := h.invite("bob")
+	h.run(5 * time.Second)
+	if !errors.Is(alice.done[op], errFake) {
+		t.Fatalf("the invitation ended with %v", alice.done[op])
+	}
+	h.revive(alice)
+	h.tap = nil
+	h.invite("bob")
+	h.run(5 * time.Second)
+	if got := h.rosterOf(alice); !slices.Equal(got, []string{"alice", "bob"}) {
+		t.Errorf("the group is %v", got)
+	}
+	h.agree()
+}
