@@ -156,7 +156,8 @@ func (r *restorer) group(g *group, s *saved) error {
 		}
 	}
 	g.serials = serials
-	if len(g.members) > MaxMembers || len(g.gone) > maxGone {
+	// The list of a moderator may lack itself and us, and have MaxMembers others.
+	if len(g.members) > MaxMembers+1 || len(g.gone) > maxGone {
 		return errSaved
 	}
 	if err := r.letters(g, s.Group.Letters); err != nil {

@@ -491,3 +491,27 @@ func TestRestoredAloneAfterFailedInvitation(t *testing.T) {
 	}
 	h.agree()
 }
+
+// A moderator may list as many as the list may have, and neither itself nor us.
+func TestRestoredFullRoster(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 3, plain: true}, "alice", "bob")
+	h.tap = func(_ *seat, o Outbound) {
+		if w := o.Command.GetGroupWelcome(); w != nil {
+			w.Participants = nil
+			for i := range MaxMembers {
+				w.Participants = append(w.Participants, participant(name.New("org", "ns", fmt.Sprint(i)).WithID(name.ID{Hi: 1, Lo: uint64(i + 1)})))
+			}
+		}
+	}
+	h.invite("bob")
+	h.run(time.Second)
+	bob := h.seats[1]
+	if n := len(bob.m.Roster()); n != MaxMembers+2 {
+		t.Fatalf("the roster of bob has %d members", n)
+	}
+	bob.disk.write(t, bob.m)
+	h.revive(bob)
+	if n := len(bob.m.Roster()); n != MaxMembers+2 {
+		t.Errorf("after the restart it has %d members", n)
+	}
+}
