@@ -22,6 +22,7 @@ var (
 	errLeafKey      = errors.New("leaf key is not the key of its token")
 	errLeafSubject  = errors.New("leaf belongs to another subject")
 	errCommitter    = errors.New("commit is not the moderator's")
+	errOtherPeer    = errors.New("group is not that of the session's peer and ourselves")
 )
 
 // mlsGroup lets a control machine use package mls with the app's identity: it
@@ -30,6 +31,7 @@ type mlsGroup struct {
 	provider  identity.Provider
 	verifier  identity.Verifier
 	moderator string // subject of who alone commits; empty: we do
+	pair      bool   // of a 1:1 session
 	cfg       mls.Config
 	group     *mls.Group
 	pending   *mls.Pending
@@ -180,9 +182,38 @@ func (g *mlsGroup) Join(welcome []byte, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	g.pending = nil // used up
+	if g.pair && g.group != nil && !g.keepsPair(group) {
+		group.Wipe() // the session goes on in the group it is in
+		return errOtherPeer
+	}
 	g.replace(group)
-	g.pending = nil
 	return nil
+}
+
+// keepsPair reports whether is has two members, we and who is with us now.
+func (g *mlsGroup) keepsPair(is *mls.Group) bool {
+	was, now := g.group.Members(), is.Members()
+	if len(was) != 2 || len(now) != 2 {
+		return false
+	}
+	before, after := was[0], now[0]
+	if before.Leaf == g.group.Self() {
+		before = was[1]
+	}
+	if after.Leaf == is.Self() {
+		after = now[1]
+	}
+	subject, err := g.subject(before)
+	same, err2 := g.subject(after)
+	return err == nil && err2 == nil && subject == same && bytes.Equal(before.SignatureKey, after.SignatureKey)
+}
+
+// inPair says that m is that of a 1:1 session. It may be nil.
+func inPair(m control.MLS) {
+	if g, ok := m.(*mlsGroup); ok {
+		g.pair = true
+	}
 }
 
 func (g *mlsGroup) Process(commit []byte, now time.Time) error {

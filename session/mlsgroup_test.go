@@ -146,3 +146,63 @@ func TestLoadedKeepsItsToken(t *testing.T) {
 		t.Errorf("the token was not renewed when it was old (%v)", err)
 	}
 }
+
+// TestPairStaysPair: a peer that lets us in anew cannot lead us into a group with
+// somebody else; we stay in the group we are in.
+func TestPairStaysPair(t *testing.T) {
+	now := time.Now()
+	moderator := func(p identity.Provider) *mlsGroup {
+		g := groupFor(t, "org/ns/moderator", "", now)
+		if p != nil {
+			g.provider = p
+			g.cfg.Signer = p.Signer()
+		}
+		if err := g.Create(now); err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	first := moderator(nil)
+	for _, tt := range []struct {
+		name   string
+		into   *mlsGroup
+		before func(*mlsGroup) // the Welcome
+		want   error
+	}{
+		{"the peer's new group", moderator(first.provider), func(*mlsGroup) {}, nil},
+		{"of somebody else", moderator(nil), func(*mlsGroup) {}, errOtherPeer},
+		{"of three", moderator(first.provider), func(g *mlsGroup) {
+			admit(t, g, groupFor(t, "org/ns/mallory", first.provider.Subject(), now), now)
+		}, errOtherPeer},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			peer := moderator(first.provider)
+			bob := groupFor(t, "org/ns/bob", first.provider.Subject(), now)
+			inPair(bob)
+			admit(t, peer, bob, now)
+			tt.before(tt.into)
+			pack, err := bob.KeyPackage(now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, welcome, err := tt.into.Commit(control.Change{Add: [][]byte{pack}, Subject: bob.provider.Subject(), Key: bob.provider.Signer().Public()}, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := bob.Join(welcome, now); !errors.Is(err, tt.want) {
+				t.Fatalf("join: %v, want %v", err, tt.want)
+			}
+			with := tt.into
+			if tt.want != nil {
+				with = peer
+			}
+			sealed, err := bob.Encrypt([]byte("text"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if plain, err := with.Decrypt(sealed); err != nil || string(plain.Payload) != "text" {
+				t.Errorf("bob is in another group: %v", err)
+			}
+		})
+	}
+}

@@ -69,6 +69,7 @@ func (a *App) newResponder(in *incoming, msg control.Inbound, inv Invitation, l 
 		a.drop(in, err)
 		return
 	}
+	inPair(cfg.MLS)
 	s := a.newSession(cfg)
 	s.id, s.listener = in.id(), l
 	key := sessionKey{s.id, in.source.Key()}

@@ -114,6 +114,9 @@ func (a *App) restore(saved *control.Saved, k *keptSession) (control.Config, con
 	if cfg.MLS, err = a.group(saved.Encrypted(), moderator); err != nil {
 		return cfg, nil, err
 	}
+	if !k.info.Group {
+		inPair(cfg.MLS)
+	}
 	core, err := saved.Restore(time.Now(), cfg, k.message)
 	return cfg, core, err
 }
