@@ -136,15 +136,15 @@ func (m *mortalGuest) current() *rpc.Client {
 // dieDuring runs what, and kills the process at some moment of it.
 func (m *mortalGuest) dieDuring(what func()) {
 	m.t.Helper()
-	done := make(chan error, 1)
-	go func() {
+	var dying sync.WaitGroup
+	defer dying.Wait()
+	dying.Go(func() {
 		time.Sleep(rand.N(100 * time.Millisecond))
-		done <- m.rise()
-	}()
+		if err := m.rise(); err != nil {
+			m.t.Error(err)
+		}
+	})
 	what()
-	if err := <-done; err != nil {
-		m.t.Fatal(err)
-	}
 }
 
 // rise restarts the process, which must still have its group.
