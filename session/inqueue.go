@@ -103,7 +103,16 @@ func (q *inQueue) confirm(mark uint64) (last bool) {
 	return q.finished && len(q.open) == 0
 }
 
-// finish says that nothing will be added. It reports whether all is confirmed.
+// confirmed reports whether all is confirmed.
+func (q *inQueue) confirmed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.open) == 0
+}
+
+// finish says that nothing will be added, and that the end of the session is
+// stored: from then on the last confirmation drops what is left of it. It reports
+// whether all is confirmed already.
 func (q *inQueue) finish() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

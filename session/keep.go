@@ -26,6 +26,7 @@ type keeper struct {
 	prefix string // of the keys of all records
 
 	known  bool // the session is stored
+	over   bool // when it was stored last
 	stored map[string]bool
 	marks  uint64 // the last one given to a received message
 	sealed int    // messages encrypted since the last save
@@ -142,12 +143,7 @@ func (d *driver) letOut() {
 // that cannot be stored ends: going on would break the promise.
 func (d *driver) save() {
 	k := d.keep
-	changes, err := d.changes()
-	if err == nil && len(changes) > 0 {
-		err = k.state.Write(changes)
-		k.known = true
-	}
-	if err != nil {
+	if err := d.store(); err != nil {
 		d.finish(&Error{Code: CodeState, Peer: d.kind.peer(), Err: err})
 		return
 	}
@@ -165,13 +161,28 @@ func (d *driver) lastSave() {
 	if d.keep == nil || d.keep.dirty.IsZero() {
 		return
 	}
-	changes, err := d.changes()
-	if err == nil {
-		err = d.keep.state.Write(changes)
-	}
-	if err != nil {
+	if err := d.store(); err != nil {
 		d.app.log.Warn().Err(err).Uint32("session", uint32(d.id)).Msg("the last changes of the session are not stored")
 	}
+}
+
+// store writes the session as it is.
+func (d *driver) store() error {
+	k := d.keep
+	changes, err := d.changes()
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	if err := k.state.Write(changes); err != nil {
+		return err
+	}
+	k.known = true
+	info, told := changes[k.prefix+"info"]
+	if !k.over || told && info == nil || !d.inQueue.finish() {
+		return nil
+	}
+	// The last message was confirmed meanwhile.
+	return k.state.Write(map[string][]byte{k.prefix + "info": nil})
 }
 
 // changes is what differs from what is stored. Received messages get their
@@ -183,6 +194,7 @@ func (d *driver) changes() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.over = core == nil
 	if err := d.received(changes); err != nil {
 		return nil, err
 	}
@@ -198,7 +210,7 @@ func (d *driver) changes() (map[string][]byte, error) {
 		return nil, err
 	}
 	switch {
-	case core == nil && d.inQueue.finish():
+	case core == nil && d.inQueue.confirmed():
 		changes[k.prefix+"info"] = nil
 	case !k.known:
 		if changes[k.prefix+"info"], err = json.Marshal(d.kind.info()); err != nil {
@@ -274,11 +286,12 @@ func (c *conversation) confirm(n uint64) error {
 	if !c.inQueue.unconfirmed(n) {
 		return nil
 	}
-	if err := c.keep.state.Write(map[string][]byte{c.keep.inKey(n): nil}); err != nil {
-		return &Error{Code: CodeState, Peer: c.kind.peer(), Err: err}
+	err := c.keep.state.Write(map[string][]byte{c.keep.inKey(n): nil})
+	if err == nil && c.inQueue.confirm(n) {
+		err = c.keep.state.Write(map[string][]byte{c.keep.prefix + "info": nil})
 	}
-	if c.inQueue.confirm(n) {
-		return c.keep.state.Write(map[string][]byte{c.keep.prefix + "info": nil})
+	if err != nil {
+		return &Error{Code: CodeState, Peer: c.kind.peer(), Err: err}
 	}
 	return nil
 }

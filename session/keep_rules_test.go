@@ -258,3 +258,82 @@ func TestFarewellSurvivesRestart(t *testing.T) {
 		}
 	})
 }
+
+// A message that is confirmed while the end of its session is being stored does
+// not take away what the records of the session need.
+func TestConfirmWhileTheEndIsStored(t *testing.T) {
+	for _, crash := range []bool{true, false} {
+		t.Run(fmt.Sprintf("crash=%v", crash), func(t *testing.T) {
+			bubble(t, func(t *testing.T, nw *testnet.Network) {
+				alice, bob := nw.App("org/ns/alice", nil), newKeeping(t, nw, "org/ns/bob")
+				a, b := openBetween(t, alice, bob.App, session.Options{}, session.ListenOptions{})
+				send(t, a, "one")
+				m := take(t, b, "one")
+				ending, goOn := make(chan struct{}), make(chan struct{})
+				bob.state.watch = func(changes map[string][]byte) {
+					for k, v := range changes {
+						if strings.HasSuffix(k, "/state") && v == nil {
+							close(ending)
+							<-goOn
+						}
+					}
+				}
+				go func() { _ = a.Close() }()
+				<-ending
+				confirm(t, b, m)
+				before := bob.state
+				if crash {
+					before = bob.state.pull()
+				}
+				close(goOn)
+				<-b.Done()
+				if n := bob.state.count("/"); !crash && n != 1 { // the app's own record
+					t.Errorf("%d records of a session are left that is over and confirmed", n-1)
+				}
+				if err := bob.Suspend(); err != nil {
+					t.Fatal(err)
+				}
+				bob.state = before
+				bob.dial()
+				if sessions, _ := bob.Resumed(); crash != (len(sessions) == 1) {
+					t.Errorf("%d sessions were resumed", len(sessions))
+				}
+			})
+		})
+	}
+}
+
+// A crash between the last confirmation and the end of what is stored of a session
+// leaves nothing behind.
+func TestCrashAfterTheLastConfirm(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, bob := nw.App("org/ns/alice", nil), newKeeping(t, nw, "org/ns/bob")
+		a, b := openBetween(t, alice, bob.App, session.Options{}, session.ListenOptions{})
+		send(t, a, "one")
+		if err := a.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-b.Done()
+		m := take(t, b, "one")
+		var left *memory
+		bob.state.watch = func(changes map[string][]byte) {
+			for k := range changes {
+				if strings.HasSuffix(k, "/info") {
+					left = bob.state.pull()
+				}
+			}
+		}
+		if err := b.Confirm(m); !isCode(err, session.CodeState) {
+			t.Errorf("confirm: %v", err)
+		}
+		if err := bob.Suspend(); err != nil {
+			t.Fatal(err)
+		}
+		bob.state = left
+		bob.dial()
+		sessions, _ := bob.Resumed()
+		if n := bob.state.count("/"); n != 1 || len(sessions) != 0 {
+			t.Errorf("%d records are left, %d sessions were resumed", n-1, len(sessions))
+		}
+	})
+}

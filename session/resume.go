@@ -42,6 +42,10 @@ func (a *App) resume() error {
 	var revived []*revived
 	changes := map[string][]byte{}
 	for _, k := range kept {
+		if k.core == nil && len(k.inbox) == 0 { // a crash came before it was dropped
+			changes[recordRoot+k.token+"/info"] = nil
+			continue
+		}
 		r, err := a.revive(k)
 		if err == nil {
 			err = r.saveAgain(changes)
