@@ -2,6 +2,8 @@ package simulate
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
 )
@@ -22,30 +24,36 @@ func (w *world) checkBounds(s *session) {
 }
 
 // census counts the elements of all maps and slices, byte strings as one, that a machine can reach,
-// but not of its MLS group, which has bounds of its own.
+// but not of its MLS group, which has bounds of its own, nor what all messages of a
+// type share.
 func census(c control.Core) int {
-	k := counter{seen: map[uintptr]bool{}}
+	k := counter{seen: map[place]bool{}}
 	k.count(reflect.ValueOf(c))
 	return k.n
 }
 
 type counter struct {
 	n    int
-	seen map[uintptr]bool
+	seen map[place]bool
+}
+
+// place is what a pointer points to. A struct and its first field have the same
+// address.
+type place struct {
+	at uintptr
+	as reflect.Type
 }
 
 var notCounted = []reflect.Type{reflect.TypeFor[witness](), reflect.TypeFor[session]()}
 
 func (k *counter) count(v reflect.Value) {
-	for _, t := range notCounted {
-		if v.Type() == t {
-			return
-		}
+	if slices.Contains(notCounted, v.Type()) || strings.HasPrefix(v.Type().PkgPath(), "google.golang.org/protobuf/") {
+		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		if !v.IsNil() && !k.seen[v.Pointer()] {
-			k.seen[v.Pointer()] = true
+		if at := (place{v.Pointer(), v.Type()}); !v.IsNil() && !k.seen[at] {
+			k.seen[at] = true
 			k.count(v.Elem())
 		}
 	case reflect.Interface:

@@ -202,6 +202,19 @@ func (s *session) confirms(o control.Outbound) {
 	}
 }
 
+// checkRefused: what is not taken is not acknowledged.
+func (s *session) checkRefused(ev control.Event, out control.Output) {
+	r, ok := ev.(control.Received)
+	if !ok || out.Dropped == "" || control.IsCommand(r.Msg.Type) {
+		return
+	}
+	for _, o := range out.Send {
+		if o.Type == typeMessageAck && o.ID == r.Msg.ID {
+			s.w.failf("%v acknowledges message %d, which it drops: %s", s, o.ID, out.Dropped)
+		}
+	}
+}
+
 // checkAnswered: nobody counts for another in an acknowledgement by all.
 func (s *session) checkAnswered(m *message) {
 	if !s.w.reliable {

@@ -184,6 +184,9 @@ func (c *realCore) Decrypt(b []byte) (control.Plain, error) {
 		return control.Plain{}, errNoGroup
 	}
 	m, err := c.group.Unprotect(b)
+	if errors.Is(err, mls.ErrTooFar) {
+		err = fmt.Errorf("%w: %w", control.ErrTooFarAhead, err)
+	}
 	if err != nil {
 		return control.Plain{}, err
 	}

@@ -124,6 +124,7 @@ func (s *session) step(ev control.Event) {
 	w.result.Steps++
 	before, epoch := s.core.Roster(), s.core.Epoch()
 	out := s.core.Step(s.app.clock.at(w.now), ev)
+	s.checkRefused(ev, out)
 	if s.core.Epoch() != epoch || out.Opened {
 		s.turned = w.now
 	}

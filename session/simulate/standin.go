@@ -102,7 +102,7 @@ var (
 	errLeaf     = errors.New("the leaf is not the expected one")
 	errReplayed = errors.New("was received before")
 	errNotYet   = errors.New("the key package is not valid yet")
-	errTooFar   = errors.New("too many messages skipped")
+	errTooFar   = fmt.Errorf("%w by the stand-in", control.ErrTooFarAhead)
 )
 
 // Limits of the real core: how many earlier epochs are kept, and how many
