@@ -144,6 +144,8 @@ func (d *driver) letOut() {
 func (d *driver) save() {
 	k := d.keep
 	if err := d.store(); err != nil {
+		// It is not known what is stored, so nothing can be built on it.
+		k.dirty = time.Time{}
 		d.finish(&Error{Code: CodeState, Peer: d.kind.peer(), Err: err})
 		return
 	}

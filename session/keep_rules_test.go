@@ -337,3 +337,29 @@ func TestCrashAfterTheLastConfirm(t *testing.T) {
 		}
 	})
 }
+
+// A session that could not be stored once is over, and nothing of it is stored
+// later: it would lack what could not be stored then.
+func TestNothingIsStoredAfterAFailure(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, bob := newKeeping(t, nw, "org/ns/alice"), nw.App("org/ns/bob", nil)
+		a, b := openBetween(t, alice.App, bob, session.Options{}, session.ListenOptions{})
+		if err := send(t, a, "one").Wait(t.Context()); err != nil { // that it is acknowledged waits to be stored
+			t.Fatal(err)
+		}
+		take(t, b, "one")
+		alice.state.mu.Lock()
+		alice.state.fails = 1
+		alice.state.mu.Unlock()
+		if _, err := a.Publish(t.Context(), session.Message{Payload: []byte("two")}); !isCode(err, session.CodeState) {
+			t.Errorf("publish: %v", err)
+		}
+		<-a.Done()
+		if err := alice.Suspend(); err != nil {
+			t.Fatal(err)
+		}
+		alice.dial()
+		send(t, alice.resumed(), "three")
+		take(t, b, "three")
+	})
+}

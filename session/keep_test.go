@@ -26,6 +26,7 @@ type memory struct {
 	gone    bool
 	writes  int
 	watch   func(changes map[string][]byte) // called before a write
+	fails   int                             // so many writes
 }
 
 func newMemory() *memory { return &memory{records: map[string][]byte{}} }
@@ -47,7 +48,8 @@ func (m *memory) Write(changes map[string][]byte) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.gone {
+	if m.gone || m.fails > 0 {
+		m.fails--
 		return errDisk
 	}
 	m.writes++
