@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/slimbridge/slimbridge/integration/testnet"
 	"github.com/slimbridge/slimbridge/session"
 	"github.com/slimbridge/slimbridge/session/identity"
+	"github.com/slimbridge/slimbridge/slimnode/name"
 	"github.com/slimbridge/slimbridge/slimnode/wire"
 )
 
@@ -237,8 +239,15 @@ func TestGapIsToldOnce(t *testing.T) {
 	})
 }
 
-// A farewell that nobody answered is said again by the next process.
+// A farewell that nobody answered is said again by the next process that has a
+// link.
 func TestFarewellSurvivesRestart(t *testing.T) {
+	for _, inVain := range []int{0, 1, 2} {
+		t.Run(fmt.Sprint(inVain, " in vain"), func(t *testing.T) { farewellAfter(t, inVain) })
+	}
+}
+
+func farewellAfter(t *testing.T, inVain int) {
 	bubble(t, func(t *testing.T, nw *testnet.Network) {
 		alice, bob := newKeeping(t, nw, "org/ns/alice"), nw.App("org/ns/bob", nil)
 		a, b := openBetween(t, alice.App, bob, session.Options{}, session.ListenOptions{})
@@ -247,6 +256,15 @@ func TestFarewellSurvivesRestart(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		alice.crash()
 		nw.Tap(nil)
+		for range inVain {
+			_, err := session.Dial(t.Context(), session.Config{
+				Name: name.MustParse(alice.path), Identity: alice.id, Verifier: alice.id, State: alice.state,
+				NetDial: func(context.Context, string) (net.Conn, error) { return nil, net.ErrClosed },
+			})
+			if !isCode(err, session.CodeLinkDown) {
+				t.Fatal(err)
+			}
+		}
 		alice.dial()
 		select {
 		case <-b.Done():

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -92,7 +93,7 @@ func (a *App) revive(k *keptSession) (*revived, error) {
 		if cfg, core, err = a.restore(saved, k); err != nil {
 			return nil, err
 		}
-		r.closing = saved.Closing()
+		r.closing = saved.Closing() || k.info.Closing
 	}
 	if k.info.Group {
 		r.group = a.reviveGroup(k.info, &cfg, core)
@@ -171,6 +172,11 @@ func (r *revived) saveAgain(changes map[string][]byte) error {
 	}
 	d := &driver{conversation: r.conversation}
 	own, err := d.changes()
+	if err == nil && r.closing { // the core begins to close only when there is a link
+		info := r.kind.info()
+		info.Closing = true
+		own[r.keep.prefix+"info"], err = json.Marshal(info)
+	}
 	maps.Copy(changes, own)
 	return err
 }

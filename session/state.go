@@ -58,6 +58,8 @@ type infoRecord struct {
 	Initiator bool
 	Reliable  bool
 	MLS       bool
+	// Closing: a process was about to close it, but could not say so yet.
+	Closing bool `json:",omitempty"`
 }
 
 // inRecord is a received message, or a gap; the payload follows.
