@@ -434,3 +434,29 @@ func TestSuspend(t *testing.T) {
 		take(t, b, "two")
 	})
 }
+
+// What waits for Accept goes on too.
+func TestSuspendBeforeAccept(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, bob := nw.App("org/ns/alice", nil), newKeeping(t, nw, "org/ns/bob")
+		l, err := bob.Listen(session.ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := alice.Open(t.Context(), bob.Name().Service(), session.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := bob.Suspend(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Accept(t.Context()); !isCode(err, session.CodeClosed) {
+			t.Errorf("accept: %v", err)
+		}
+		bob.dial()
+		b := bob.resumed()
+		time.Sleep(time.Minute)
+		send(t, a, "one")
+		take(t, b, "one")
+	})
+}

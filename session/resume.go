@@ -25,8 +25,12 @@ func (a *App) Resumed() ([]*Session, []*Group) {
 // that is given the same State. Others see us as they see somebody whose link is
 // down. Without State it is an abrupt end. It waits for all goroutines.
 func (a *App) Suspend() error {
-	a.shutdown(&Error{Code: CodeClosed})
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.cancel(&Error{Code: CodeClosed})
 	a.wg.Wait()
+	a.shutdown(&Error{Code: CodeClosed}) // not before: a listener closes what nobody has accepted
 	return nil
 }
 
