@@ -9,8 +9,15 @@ import (
 	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
-// keepGone is how many members that left lately survive a restart.
-const keepGone = 16
+const (
+	// keepGone is how many members that left lately survive a restart.
+	keepGone = 16
+	// keepWelcomes is how many answers to rejoins do, the last ones: each has all
+	// leaves of the group in it, and every member rejoins when its token is old. A
+	// member whose request was answered before the restart, and that did not get
+	// the answer, asks anew.
+	keepWelcomes = 4
+)
 
 type savedMember struct {
 	savedPeer
@@ -96,18 +103,39 @@ func (r *restorer) member(g *group, from *savedMember) (*member, error) {
 
 func (g *group) save() *savedGroup {
 	s := &savedGroup{Update: g.update.save(), Status: g.status.save(), Parked: g.parked, Announced: g.announced}
+	since := g.welcomesSince()
 	for _, m := range g.members {
-		s.Members = append(s.Members, m.save())
+		sm := m.save()
+		if m.readmitted.Before(since) {
+			sm.Admitted, sm.Welcome = nil, nil
+		}
+		s.Members = append(s.Members, sm)
 	}
 	for _, m := range g.gone[max(0, len(g.gone)-keepGone):] {
 		sm := m.save()
-		sm.Gone = true
+		sm.Gone, sm.Admitted, sm.Welcome = true, nil, nil
 		s.Members = append(s.Members, sm)
 	}
 	for _, l := range g.letters {
 		s.Letters = append(s.Letters, savedLetter{ID: l.id, To: l.to.name.Key(), Attempts: l.attempts})
 	}
 	return s
+}
+
+// welcomesSince is when the first of the last keepWelcomes members rejoined, zero
+// if there are not so many.
+func (g *group) welcomesSince() time.Time {
+	var times []time.Time
+	for _, m := range g.members {
+		if m.admitted != nil {
+			times = append(times, m.readmitted)
+		}
+	}
+	if len(times) < keepWelcomes {
+		return time.Time{}
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	return times[len(times)-keepWelcomes]
 }
 
 func (g *group) kept(yield func(string, AppMessage) bool) {
