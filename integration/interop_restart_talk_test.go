@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -27,6 +29,10 @@ const (
 // publishes numbered messages of its own. It goes on after the last number that
 // is noted as published, and ends when the peer closes.
 func talk(app *session.App, dir string, run int, o *orders) error {
+	go func() { // a run must not outlive its parent
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 	s, resumed, err := theSession(app, o)
 	if err != nil {
 		return err
