@@ -40,6 +40,7 @@ type conversation struct {
 
 	core     control.Core // owned by the driver
 	keep     *keeper      // nil: nothing is kept
+	shelved  bool         // stored, but cannot go on in this process
 	receipts map[arq.MessageID]*Receipt
 	inbox    chan *incoming
 	pubs     chan *publication
@@ -269,6 +270,9 @@ func (c *conversation) Drain(ctx context.Context) error {
 // that the farewell is repeated in the background until its retries run out; if
 // those are what a peer wanted, for a minute at most. It may be called again.
 func (c *conversation) Close() error {
+	if c.shelved {
+		return c.drop()
+	}
 	c.leave()
 	wait := time.NewTimer(closeWait)
 	defer wait.Stop()

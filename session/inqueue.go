@@ -1,6 +1,10 @@
 package session
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 const (
 	// Bounds of what the application has not read yet. Beyond them messages
@@ -118,6 +122,15 @@ func (q *inQueue) finish() bool {
 	defer q.mu.Unlock()
 	q.finished = true
 	return len(q.open) == 0
+}
+
+// drop takes all that is not confirmed for confirmed and returns its marks.
+func (q *inQueue) drop() []uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	marks := slices.Collect(maps.Keys(q.open))
+	q.open, q.openBytes = nil, 0
+	return marks
 }
 
 // size counts all that a peer can make long.

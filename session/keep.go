@@ -297,3 +297,19 @@ func (c *conversation) confirm(n uint64) error {
 	}
 	return nil
 }
+
+// drop forgets a session that could not be resumed.
+func (c *conversation) drop() error {
+	k := c.keep
+	changes := map[string][]byte{k.prefix + "info": nil, k.prefix + "state": nil}
+	for key := range k.stored {
+		changes[k.prefix+key] = nil
+	}
+	for _, n := range c.inQueue.drop() {
+		changes[k.inKey(n)] = nil
+	}
+	if err := k.state.Write(changes); err != nil {
+		return &Error{Code: CodeState, Peer: c.kind.peer(), Err: err}
+	}
+	return nil
+}

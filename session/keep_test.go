@@ -92,6 +92,7 @@ type keeping struct {
 	id    *identity.SharedSecret
 	state *memory
 	wrap  func(identity.Provider) identity.Provider // nil: the identity as it is
+	trust identity.Verifier                         // nil: the identity
 }
 
 func newKeeping(t *testing.T, nw *testnet.Network, path string) *keeping {
@@ -106,6 +107,9 @@ func (k *keeping) dial() {
 		c.Identity, c.Verifier, c.State = k.id, k.id, k.state
 		if k.wrap != nil {
 			c.Identity = k.wrap(k.id)
+		}
+		if k.trust != nil {
+			c.Verifier = k.trust
 		}
 	})
 }

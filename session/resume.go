@@ -14,7 +14,10 @@ import (
 // Resumed returns the sessions and groups that came out of Config.State when
 // the app was dialled, in no order. Those who were told of their end, but had
 // messages that were not confirmed, are among them: they are over, and can be
-// read. What was published before and not acknowledged is sent again by itself.
+// read. So are those that cannot go on, for example because their peer's token
+// cannot be verified any more; their Err has CodeState. They stay stored, and are
+// tried again by the next Dial, until Close is called on them. What was published
+// before and not acknowledged is sent again by itself.
 func (a *App) Resumed() ([]*Session, []*Group) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -51,10 +54,7 @@ func (a *App) resume() error {
 			changes[recordRoot+k.token+"/info"] = nil
 			continue
 		}
-		r, err := a.revive(k)
-		if err == nil {
-			err = r.saveAgain(changes)
-		}
+		r, err := a.reviveOrShelve(k, changes)
 		if err != nil {
 			return &Error{Code: CodeState, Peer: k.info.Peer, Err: fmt.Errorf("session %d cannot be resumed: %w", k.info.ID, err)}
 		}
@@ -79,6 +79,28 @@ type revived struct {
 	session *Session
 	group   *Group
 	closing bool
+	cannot  error // why it cannot go on in this process
+}
+
+// reviveOrShelve adds to changes what the session is stored as when it goes on.
+// One that cannot, because its peer cannot be verified any more or its state does
+// not fit together, must not take the others with it: it is over for this process
+// and stays stored as it is.
+func (a *App) reviveOrShelve(k *keptSession, changes map[string][]byte) (*revived, error) {
+	r, err := a.revive(k)
+	if err == nil {
+		err = r.saveAgain(changes)
+	}
+	if err == nil || k.core == nil {
+		return r, err
+	}
+	a.log.Error().Err(err).Uint32("session", uint32(k.info.ID)).Stringer("peer", k.info.Peer).Msg("session cannot be resumed; it stays stored")
+	k.core = nil
+	r, again := a.revive(k)
+	if again == nil {
+		r.cannot = err
+	}
+	return r, again
 }
 
 func (a *App) revive(k *keptSession) (*revived, error) {
@@ -204,8 +226,12 @@ func (r *revived) start() {
 		}
 	}
 	if r.core == nil {
-		r.err = &Error{Code: CodeClosed, Err: errOverBefore}
-		r.inQueue.finish()
+		if r.shelved = r.cannot != nil; r.shelved {
+			r.err = &Error{Code: CodeState, Peer: r.kind.peer(), Err: r.cannot}
+		} else {
+			r.err = &Error{Code: CodeClosed, Err: errOverBefore}
+			r.inQueue.finish()
+		}
 		close(r.done)
 		if r.group != nil {
 			close(r.group.events)

@@ -1,0 +1,97 @@
+package session_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slimbridge/slimbridge/integration/testnet"
+	"github.com/slimbridge/slimbridge/session"
+	"github.com/slimbridge/slimbridge/session/identity"
+)
+
+// forgetful does not know the keys any more with which old tokens were signed.
+type forgetful struct {
+	identity.Verifier
+	subject string
+}
+
+var errKeyGone = errors.New("the key is gone")
+
+func (f forgetful) VerifyAdmitted(token string) (identity.Claims, error) {
+	if strings.HasPrefix(token, f.subject+":") {
+		return identity.Claims{}, errKeyGone
+	}
+	return f.Verifier.VerifyAdmitted(token)
+}
+
+// A session whose peer cannot be verified any more does not keep others from
+// going on. It can be read, resumed when the peer can be verified, or dropped.
+func TestSessionThatCannotGoOn(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, carol, bob := nw.App("org/ns/alice", nil), nw.App("org/ns/carol", nil), newKeeping(t, nw, "org/ns/bob")
+		l, err := bob.Listen(session.ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var with []*session.Session
+		for _, app := range []*session.App{alice, carol} {
+			s, err := app.Open(t.Context(), bob.Name().Service(), session.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Accept(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := send(t, s, "unread").Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			with = append(with, s)
+		}
+		subject := with[0].Participants()[0].Subject
+		again := func(trust identity.Verifier) (ofAlice, ofCarol *session.Session) {
+			t.Helper()
+			bob.crash()
+			bob.trust = trust
+			bob.dial()
+			sessions, _ := bob.Resumed()
+			for _, s := range sessions {
+				switch s.Peer().Key() {
+				case alice.Name().Key():
+					ofAlice = s
+				case carol.Name().Key():
+					ofCarol = s
+				}
+			}
+			return ofAlice, ofCarol
+		}
+		a, c := again(forgetful{bob.id, subject})
+		if a == nil || c == nil || !isCode(a.Err(), session.CodeState) || c.Err() != nil {
+			t.Fatalf("alice's session: %v, carol's: %v", a, c)
+		}
+		take(t, a, "unread")
+		take(t, c, "unread")
+		send(t, with[1], "on")
+		take(t, c, "on")
+
+		a, _ = again(nil)
+		take(t, a, "unread")
+		send(t, with[0], "on")
+		take(t, a, "on")
+
+		time.Sleep(2 * time.Second)
+		a, _ = again(forgetful{bob.id, subject})
+		confirm(t, a, take(t, a, "unread"))
+		before := bob.state.count("/")
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := before - bob.state.count("/"); n != 3 { // info, state, and "on"
+			t.Errorf("%d records were dropped", n)
+		}
+		if a, c = again(nil); a != nil || c == nil {
+			t.Errorf("alice's session: %v, carol's: %v", a, c)
+		}
+	})
+}
