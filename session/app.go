@@ -90,8 +90,13 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if cfg.State != nil {
-		if err := a.resume(); err != nil {
+		err := a.claim()
+		if err == nil {
+			err = a.resume()
+		}
+		if err != nil {
 			a.cancel(err)
+			a.release()
 			return nil, err
 		}
 		a.addName(a.self) // sessions are not to go on before they can be reached
@@ -101,6 +106,7 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 	if err != nil {
 		a.cancel(err)
 		a.wg.Wait()
+		a.release()
 		return nil, &Error{Code: CodeLinkDown, Err: err}
 	}
 	a.wg.Go(func() { a.keepLinked(conn, dial) })
@@ -108,6 +114,7 @@ func Dial(ctx context.Context, cfg Config) (*App, error) {
 	if err := a.Subscribe(ctx, cfg.Name); err != nil {
 		a.shutdown(err)
 		a.wg.Wait()
+		a.release()
 		return nil, err
 	}
 	return a, nil
@@ -200,6 +207,7 @@ func (a *App) Close() error {
 	wg.Wait()
 	a.shutdown(&Error{Code: CodeClosed})
 	a.wg.Wait()
+	a.release()
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/slimbridge/slimbridge/integration/testnet"
 	"github.com/slimbridge/slimbridge/session"
 	"github.com/slimbridge/slimbridge/session/identity"
+	"github.com/slimbridge/slimbridge/slimnode/name"
 )
 
 // forgetful does not know the keys any more with which old tokens were signed.
@@ -92,6 +93,35 @@ func TestSessionThatCannotGoOn(t *testing.T) {
 		}
 		if a, c = again(nil); a != nil || c == nil {
 			t.Errorf("alice's session: %v, carol's: %v", a, c)
+		}
+	})
+}
+
+// Two apps of a process cannot use one state: they would use keys twice.
+func TestStateOfOneApp(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice := newKeeping(t, nw, "org/ns/alice")
+		dial := func() error {
+			app, err := session.Dial(t.Context(), session.Config{
+				Name: name.MustParse(alice.path), Identity: alice.id, Verifier: alice.id, NetDial: nw.Dial, Node: testnet.Endpoint, State: alice.state,
+			})
+			if err == nil {
+				err = app.Close()
+			}
+			return err
+		}
+		for range 2 { // the refused one does not free it
+			if err := dial(); !isCode(err, session.CodeState) {
+				t.Errorf("a second app: %v", err)
+			}
+		}
+		if err := alice.Suspend(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := dial(); err != nil {
+				t.Errorf("when it is free: %v", err)
+			}
 		}
 	})
 }

@@ -33,6 +33,7 @@ func (a *App) Suspend() error {
 	a.mu.Unlock()
 	a.cancel(&Error{Code: CodeClosed})
 	a.wg.Wait()
+	a.release()
 	a.shutdown(&Error{Code: CodeClosed}) // not before: a listener closes what nobody has accepted
 	return nil
 }

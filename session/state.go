@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
 	"github.com/slimbridge/slimbridge/slimnode/name"
@@ -17,7 +19,8 @@ import (
 // a restart; package statefile has one that is a file. It holds keys and
 // messages: whoever reads it reads the sessions, so it must encrypt what it
 // stores, and it must not lose what it was given, since an app that resumes from
-// an older state would use keys twice. It is used by one app at a time.
+// an older state would use keys twice. It is used by one app at a time; within a
+// process, Dial sees to that.
 type State interface {
 	// Read calls each for every record, in any order, and stops at its first
 	// error.
@@ -25,6 +28,30 @@ type State interface {
 	// Write makes all changes or none, and returns when they are safe. A nil
 	// value deletes. It is called by many goroutines.
 	Write(changes map[string][]byte) error
+}
+
+// statesInUse are those of the apps of this process, as far as they can be told
+// apart.
+var statesInUse sync.Map
+
+var errStateInUse = errors.New("another app of this process uses the state: Close or Suspend that one first, also if it ended by itself")
+
+// claim makes the state this app's own until release. Two that resume the same
+// sessions would use keys twice.
+func (a *App) claim() error {
+	if st := a.cfg.State; reflect.ValueOf(st).Comparable() {
+		if _, taken := statesInUse.LoadOrStore(st, a); taken {
+			return &Error{Code: CodeState, Err: errStateInUse}
+		}
+	}
+	return nil
+}
+
+// release is called when all goroutines have ended, and may be called again.
+func (a *App) release() {
+	if st := a.cfg.State; st != nil && reflect.ValueOf(st).Comparable() {
+		statesInUse.CompareAndDelete(st, a)
+	}
 }
 
 // Records of an app:
