@@ -39,6 +39,9 @@ type App struct {
 	out     chan *wire.Frame
 	invites chan *incoming
 	dropped atomic.Uint64
+	// unread counts sessions and groups that are over, but stored for the sake of
+	// messages that are not confirmed.
+	unread  struct{ sessions, groups atomic.Int64 }
 	buffers atomic.Int64 // bytes that sessions hold of what peers sent
 	warned  rateLimit
 

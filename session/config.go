@@ -208,7 +208,8 @@ type ListenOptions struct {
 	// closed. Default 128.
 	Backlog int
 	// MaxSessions that may be open at once; further joins are not answered.
-	// Default 4096.
+	// Those that are over, but have messages that are stored and not confirmed,
+	// count too. Default 4096.
 	MaxSessions int
 	// Accept decides about a verified invitation. It must return quickly.
 	// Nil accepts all.

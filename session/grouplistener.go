@@ -19,7 +19,8 @@ type GroupListenOptions struct {
 	// Default 128.
 	Backlog int
 	// MaxGroups that we may be in at once; further invitations are not
-	// answered. Default 1024.
+	// answered. Those that are over, but have messages that are stored and not
+	// confirmed, count too. Default 1024.
 	MaxGroups int
 	// Moderators may invite us, by name; ids in them do not matter. Names
 	// are bound to identities only as far as Config.Names and the identity
@@ -127,5 +128,5 @@ func (l *GroupListener) Close() error {
 func (l *GroupListener) full() bool {
 	l.app.mu.Lock()
 	defer l.app.mu.Unlock()
-	return len(l.app.groups) >= l.opts.MaxGroups || l.app.halfOpen >= maxHalfOpen
+	return len(l.app.groups)+int(l.app.unread.groups.Load()) >= l.opts.MaxGroups || l.app.halfOpen >= maxHalfOpen
 }

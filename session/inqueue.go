@@ -25,10 +25,12 @@ type inQueue struct {
 	owed  int            // replies of requests that gave up waiting
 
 	// Where sessions are kept: the sizes of what is not confirmed, by mark, and
-	// whether nothing will be added.
+	// whether nothing will be added; settled: it was reported that then all was
+	// confirmed.
 	open      map[uint64]int
 	openBytes int
 	finished  bool
+	settled   bool
 }
 
 type inItem struct {
@@ -104,7 +106,17 @@ func (q *inQueue) confirm(mark uint64) (last bool) {
 	}
 	delete(q.open, mark)
 	q.openBytes -= n
-	return q.finished && len(q.open) == 0
+	return q.settle()
+}
+
+// settle reports, once, that nothing will be added and all is confirmed. It is
+// called with mu held.
+func (q *inQueue) settle() bool {
+	if !q.finished || len(q.open) > 0 || q.settled {
+		return false
+	}
+	q.settled = true
+	return true
 }
 
 // confirmed reports whether all is confirmed.
@@ -116,12 +128,12 @@ func (q *inQueue) confirmed() bool {
 
 // finish says that nothing will be added, and that the end of the session is
 // stored: from then on the last confirmation drops what is left of it. It reports
-// whether all is confirmed already.
+// whether that was before.
 func (q *inQueue) finish() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.finished = true
-	return len(q.open) == 0
+	return q.settle()
 }
 
 // drop takes all that is not confirmed for confirmed and returns its marks.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/slimbridge/slimbridge/session/internal/control"
@@ -27,6 +28,7 @@ type keeper struct {
 
 	known  bool // the session is stored
 	over   bool // when it was stored last
+	unread bool // it is over, and was counted as unread
 	stored map[string]bool
 	marks  uint64 // the last one given to a received message
 	sealed int    // messages encrypted since the last save
@@ -180,9 +182,17 @@ func (d *driver) store() error {
 	}
 	k.known = true
 	info, told := changes[k.prefix+"info"]
-	if !k.over || told && info == nil || !d.inQueue.finish() {
+	if !k.over || told && info == nil {
 		return nil
 	}
+	if !k.unread {
+		k.unread = true
+		d.unread().Add(1)
+	}
+	if !d.inQueue.finish() {
+		return nil
+	}
+	d.unread().Add(-1)
 	// The last message was confirmed meanwhile.
 	return k.state.Write(map[string][]byte{k.prefix + "info": nil})
 }
@@ -290,12 +300,21 @@ func (c *conversation) confirm(n uint64) error {
 	}
 	err := c.keep.state.Write(map[string][]byte{c.keep.inKey(n): nil})
 	if err == nil && c.inQueue.confirm(n) {
+		c.unread().Add(-1)
 		err = c.keep.state.Write(map[string][]byte{c.keep.prefix + "info": nil})
 	}
 	if err != nil {
 		return &Error{Code: CodeState, Peer: c.kind.peer(), Err: err}
 	}
 	return nil
+}
+
+// unread is the counter of sessions, or groups, that are over but not confirmed.
+func (c *conversation) unread() *atomic.Int64 {
+	if c.kind.multicast() {
+		return &c.app.unread.groups
+	}
+	return &c.app.unread.sessions
 }
 
 // drop forgets a session that could not be resumed.

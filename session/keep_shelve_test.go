@@ -125,3 +125,73 @@ func TestStateOfOneApp(t *testing.T) {
 		}
 	})
 }
+
+// Sessions that are over, but have unconfirmed messages, are bounded too.
+func TestUnreadSessionsAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, bob := nw.App("org/ns/alice", nil), newKeeping(t, nw, "org/ns/bob")
+		var l *session.Listener
+		listen := func() {
+			t.Helper()
+			var err error
+			if l, err = bob.Listen(session.ListenOptions{MaxSessions: 2}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		listen()
+		open := func() (*session.Session, error) {
+			a, err := alice.Open(t.Context(), bob.Name().Service(), session.Options{MaxRetries: 1})
+			if err != nil {
+				return nil, err
+			}
+			b, err := l.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			send(t, a, "one")
+			if err := a.Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			<-b.Done()
+			return b, nil
+		}
+		var over []*session.Session
+		for range 2 {
+			b, err := open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			over = append(over, b)
+		}
+		full := func() {
+			t.Helper()
+			if _, err := open(); !isCode(err, session.CodeNoPeer) {
+				t.Errorf("a third session: %v", err)
+			}
+		}
+		full()
+		confirm(t, over[0], take(t, over[0], "one"))
+		if _, err := open(); err != nil {
+			t.Errorf("when one was confirmed: %v", err)
+		}
+		bob.crash()
+		bob.dial()
+		listen()
+		full()
+		for range 2 {
+			sessions, _ := bob.Resumed()
+			for _, s := range sessions {
+				m, err := s.Receive(t.Context())
+				if err == nil {
+					confirm(t, s, m)
+				}
+			}
+		}
+		for range 2 {
+			if _, err := open(); err != nil {
+				t.Errorf("when all were confirmed: %v", err)
+			}
+		}
+		full()
+	})
+}

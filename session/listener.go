@@ -30,5 +30,5 @@ func (l *Listener) Close() error {
 func (l *Listener) full() bool {
 	l.app.mu.Lock()
 	defer l.app.mu.Unlock()
-	return len(l.app.sessions) >= l.opts.MaxSessions || l.app.halfOpen >= maxHalfOpen
+	return len(l.app.sessions)+int(l.app.unread.sessions.Load()) >= l.opts.MaxSessions || l.app.halfOpen >= maxHalfOpen
 }

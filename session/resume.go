@@ -231,6 +231,7 @@ func (r *revived) start() {
 			r.err = &Error{Code: CodeState, Peer: r.kind.peer(), Err: r.cannot}
 		} else {
 			r.err = &Error{Code: CodeClosed, Err: errOverBefore}
+			r.unread().Add(1)
 			r.inQueue.finish()
 		}
 		close(r.done)
