@@ -182,6 +182,7 @@ func (r *restorer) group(g *group, s *saved) error {
 		if m.owing {
 			g.owing++
 		}
+		g.deaf = g.deaf || m.online && g.tx.Deaf(m.name.Key()) // by what was skipped
 	}
 	g.serials = serials
 	// The list of a moderator may lack itself and us, and have MaxMembers others.
@@ -203,6 +204,9 @@ func (r *restorer) group(g *group, s *saved) error {
 	g.linkDown, g.beat = r.now, r.now.Add(HeartbeatInterval)
 	if g.state == draining {
 		g.drained = r.now.Add(MaxDrain)
+	}
+	for _, m := range g.members { // by what many restarts have skipped
+		g.deaf = g.deaf || r.mls && m.online && g.tx.Deaf(m.name.Key())
 	}
 	if r.mls {
 		g.forgetAt, g.forgetTo = r.now.Add(g.patience()), g.Epoch()

@@ -109,6 +109,7 @@ func (r *restorer) machine(cfg Config, s *saved) (*Machine, error) {
 			return nil, err
 		}
 		m.rot.own = m.ownLeaf()
+		m.deaf = m.deaf || m.tx.Deaf(m.peer.name.Key()) // by what many restarts have skipped
 		m.forgetAt, m.forgetTo = r.now.Add(m.patience()), m.Epoch()
 	}
 	return m, nil
