@@ -205,9 +205,6 @@ func (r *restorer) group(g *group, s *saved) error {
 	if g.state == draining {
 		g.drained = r.now.Add(MaxDrain)
 	}
-	for _, m := range g.members { // by what many restarts have skipped
-		g.deaf = g.deaf || r.mls && m.online && g.tx.Deaf(m.name.Key())
-	}
 	if r.mls {
 		g.forgetAt, g.forgetTo = r.now.Add(g.patience()), g.Epoch()
 	}
