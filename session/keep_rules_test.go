@@ -16,6 +16,7 @@ import (
 	"github.com/slimbridge/slimbridge/session/identity"
 	"github.com/slimbridge/slimbridge/slimnode/name"
 	"github.com/slimbridge/slimbridge/slimnode/wire"
+	pb "github.com/slimbridge/slimbridge/slimnode/wire/dataplanepb"
 )
 
 // The rules of what is stored when.
@@ -379,5 +380,48 @@ func TestNothingIsStoredAfterAFailure(t *testing.T) {
 		alice.dial()
 		send(t, alice.resumed(), "three")
 		take(t, b, "three")
+	})
+}
+
+// One that dies after it asked to be let in anew takes the answer that was made
+// for it: without it it would understand nothing until the next heartbeats.
+func TestRejoinSurvivesRestart(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		bob := &keeping{t: t, nw: nw, path: "org/ns/bob", id: testnet.Identity(t, testnet.Secret, "org/ns/bob"), state: newMemory()}
+		bob.rotateAfter = time.Minute // a responder adds two
+		bob.dial()
+		a, b := openBetween(t, nw.App("org/ns/alice", nil), bob.App, session.Options{}, session.ListenOptions{})
+		epoch := a.Epoch()
+		asked := make(chan struct{}, 8)
+		nw.Tap(func(f *wire.Frame) []*wire.Frame {
+			m, _ := f.Message()
+			switch m.GetPublish().GetSession().GetSessionMessageType() {
+			case pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REQUEST:
+				asked <- struct{}{}
+			case pb.SessionMessageType_SESSION_MESSAGE_TYPE_REJOIN_REPLY, pb.SessionMessageType_SESSION_MESSAGE_TYPE_GROUP_UPDATE:
+				return nil
+			}
+			return testnet.Pass(f)
+		})
+		select {
+		case <-asked:
+		case <-time.After(patience):
+			t.Fatal("bob did not ask to be let in anew")
+		}
+		synctest.Wait()
+		b = bob.restart()
+		nw.Tap(nil)
+		if a.Epoch() != epoch+1 {
+			t.Fatalf("alice is in epoch %d after %d", a.Epoch(), epoch)
+		}
+		send(t, a, "new keys")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if m, err := b.Receive(ctx); err != nil || string(m.Payload) != "new keys" {
+			t.Errorf("received %q, %v", m.Payload, err)
+		}
+		if b.Epoch() != a.Epoch() {
+			t.Errorf("epochs %d and %d", a.Epoch(), b.Epoch())
+		}
 	})
 }

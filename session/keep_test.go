@@ -92,7 +92,9 @@ type keeping struct {
 	id    *identity.SharedSecret
 	state *memory
 	wrap  func(identity.Provider) identity.Provider // nil: the identity as it is
-	trust identity.Verifier                         // nil: the identity
+
+	rotateAfter time.Duration
+	trust       identity.Verifier // nil: the identity
 }
 
 func newKeeping(t *testing.T, nw *testnet.Network, path string) *keeping {
@@ -105,6 +107,7 @@ func (k *keeping) dial() {
 	k.t.Helper()
 	k.App = k.nw.App(k.path, func(c *session.Config) {
 		c.Identity, c.Verifier, c.State = k.id, k.id, k.state
+		c.RotateAfter = k.rotateAfter
 		if k.wrap != nil {
 			c.Identity = k.wrap(k.id)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -289,19 +290,43 @@ func (g *mlsGroup) ForgetBefore(epoch uint64) {
 	}
 }
 
+// Save writes the group, its length in front, and the key package that waits for
+// a Welcome, if one does.
 func (g *mlsGroup) Save() ([]byte, error) {
 	if g.group == nil {
 		return nil, errNoGroup
 	}
-	return g.group.Save(nil)
+	group, err := g.group.Save(nil)
+	if err != nil {
+		return nil, err
+	}
+	state := append(binary.BigEndian.AppendUint32(nil, uint32(len(group))), group...)
+	if g.pending == nil {
+		return state, nil
+	}
+	return g.pending.Save(state)
 }
 
+var errState = errors.New("saved MLS group does not fit together")
+
 func (g *mlsGroup) Load(state []byte) error {
-	group, err := mls.Load(state, g.cfg)
+	if len(state) < 4 || uint64(len(state)-4) < uint64(binary.BigEndian.Uint32(state)) {
+		return errState
+	}
+	n := 4 + binary.BigEndian.Uint32(state)
+	group, err := mls.Load(state[4:n], g.cfg)
 	if err != nil {
 		return err
 	}
+	var pending *mls.Pending
+	if rest := state[n:]; len(rest) > 0 {
+		if pending, err = mls.LoadPending(rest, g.cfg); err != nil {
+			return err
+		}
+	}
 	g.replace(group)
+	g.forgetPending()
+	g.pending = pending
 	if own, ok := group.Member(group.Self()); ok { // by which others know this session
 		g.carry(string(own.Credential), g.minted)
 	}

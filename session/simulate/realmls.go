@@ -3,6 +3,7 @@ package simulate
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -223,13 +224,26 @@ func (c *realCore) Save() ([]byte, error) {
 	if c.group == nil {
 		return nil, errNoGroup
 	}
-	return c.group.Save(nil)
+	group, err := c.group.Save(nil)
+	if err != nil {
+		return nil, err
+	}
+	state := append(binary.BigEndian.AppendUint32(nil, uint32(len(group))), group...)
+	if c.pending == nil {
+		return state, nil
+	}
+	return c.pending.Save(state)
 }
 
 func (c *realCore) Load(state []byte) error {
-	group, err := mls.Load(state, c.cfg)
-	if err == nil {
-		c.replace(group)
+	n := 4 + binary.BigEndian.Uint32(state)
+	group, err := mls.Load(state[4:n], c.cfg)
+	if err != nil {
+		return err
+	}
+	c.replace(group)
+	if rest := state[n:]; len(rest) > 0 {
+		c.pending, err = mls.LoadPending(rest, c.cfg)
 	}
 	return err
 }

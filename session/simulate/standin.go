@@ -30,20 +30,20 @@ type standIn struct {
 	mint    func(time.Time) time.Time // when the present token was issued
 	serial  uint64                    // tells its tokens from those of other sessions
 	issued  time.Time
-	pending *standInLeaf // of the last key package
 	standInState
 }
 
 // standInState is what a restart keeps. Leaves are never changed.
 type standInState struct {
-	group  uint64 // 0: none
-	epoch  uint64
-	leaf   uint32
-	leaves []*standInLeaf       // by number; nil: blank
-	keys   []epochSecret        // ascending, of the epochs that are kept
-	sent   uint32               // in this epoch
-	seen   map[[2]uint64]bool   // messages accepted
-	newest map[[2]uint64]uint32 // generation, by epoch and leaf
+	group   uint64 // 0: none
+	epoch   uint64
+	leaf    uint32
+	leaves  []*standInLeaf       // by number; nil: blank
+	keys    []epochSecret        // ascending, of the epochs that are kept
+	sent    uint32               // in this epoch
+	seen    map[[2]uint64]bool   // messages accepted
+	newest  map[[2]uint64]uint32 // generation, by epoch and leaf
+	pending *standInLeaf         // of the last key package
 }
 
 // vault holds what the handles stand for, and makes secrets.

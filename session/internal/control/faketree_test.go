@@ -263,10 +263,11 @@ type fakeTreeState struct {
 	Sent    int
 	Seen    map[string]bool
 	Subject string
+	Pending string
 }
 
 func (f *fakeTree) Save() ([]byte, error) {
-	return marshal(fakeTreeState{f.issued, f.serial, f.group, f.epoch, f.leaf, f.leaves, f.secret, f.sent, f.seen, f.subject}), nil
+	return marshal(fakeTreeState{f.issued, f.serial, f.group, f.epoch, f.leaf, f.leaves, f.secret, f.sent, f.seen, f.subject, f.pending}), nil
 }
 
 func (f *fakeTree) Load(b []byte) error {
@@ -275,6 +276,6 @@ func (f *fakeTree) Load(b []byte) error {
 		return errFake
 	}
 	f.issued, f.serial, f.group, f.epoch, f.leaf = s.Issued, s.Serial, s.Group, s.Epoch, s.Leaf
-	f.leaves, f.secret, f.sent, f.seen = s.Leaves, s.Secret, s.Sent, s.Seen
+	f.leaves, f.secret, f.sent, f.seen, f.pending = s.Leaves, s.Secret, s.Sent, s.Seen, s.Pending
 	return nil
 }

@@ -14,8 +14,9 @@ type savedMachine struct {
 	Update   *savedRequest  `json:",omitempty"`
 	Epoch    uint64         `json:",omitempty"` // where Update leads
 	Stored   []savedCommit  `json:",omitempty"`
-	// Behind: we miss a commit, or had asked to be let in anew.
-	Behind   bool           `json:",omitempty"`
+	Behind   int            `json:",omitempty"`
+	Rejoin   *savedRequest  `json:",omitempty"`
+	CaughtUp *savedRequest  `json:",omitempty"`
 	Admitted []byte         `json:",omitempty"`
 	Welcome  *savedOutbound `json:",omitempty"`
 	Issued   time.Time      `json:",omitzero"`
@@ -39,7 +40,7 @@ func (m *Machine) Save() ([]byte, error) {
 	sm := &savedMachine{
 		Peer: m.peer.save(&m.answers), Begun: m.begun,
 		CommitID: m.rot.commitID, Since: m.rot.since, Update: m.rot.update.save(), Epoch: m.rot.epoch,
-		Behind: m.rot.behind > 0 || m.rot.rejoin.active(), Admitted: m.rot.admitted, Issued: m.rot.issued, Asked: m.rot.asked,
+		Behind: m.rot.behind, Rejoin: m.rot.rejoin.save(), CaughtUp: m.rot.caughtUp.save(), Admitted: m.rot.admitted, Issued: m.rot.issued, Asked: m.rot.asked,
 	}
 	if m.joinMsg != nil {
 		o := m.joinMsg.save()
@@ -74,8 +75,12 @@ func (r *restorer) machine(cfg Config, s *saved) (*Machine, error) {
 		return nil, err
 	}
 	var err error
-	if m.rot.update, err = r.request(from.Update); err != nil {
-		return nil, err
+	for to, request := range map[**request]*savedRequest{
+		&m.rot.update: from.Update, &m.rot.rejoin: from.Rejoin, &m.rot.caughtUp: from.CaughtUp,
+	} {
+		if *to, err = r.request(request); err != nil {
+			return nil, err
+		}
 	}
 	if from.JoinMsg != nil {
 		o, err := from.JoinMsg.restore()
@@ -96,9 +101,8 @@ func (r *restorer) machine(cfg Config, s *saved) (*Machine, error) {
 	m.begun = from.Begun
 	m.rot.commitID, m.rot.since, m.rot.epoch = from.CommitID, from.Since, from.Epoch
 	m.rot.issued, m.rot.asked = from.Issued, from.Asked
-	if from.Behind {
-		m.rot.behind = 1 // the next heartbeat from ahead makes us ask
-	}
+	m.rot.behind = from.Behind
+	m.deaf = m.deaf || m.tx.Deaf(m.peer.name.Key()) // by what was skipped
 	m.state = s.restoredState()
 	m.linkDown, m.beat = r.now, r.now.Add(HeartbeatInterval)
 	if m.state == draining {

@@ -37,12 +37,13 @@ type savedTask struct {
 }
 
 type savedParticipant struct {
-	JoinMsg *savedOutbound `json:",omitempty"`
-	Changes uint32         `json:",omitempty"`
-	// Behind: we miss a change, or had asked to be let in anew.
-	Behind bool      `json:",omitempty"`
-	Issued time.Time `json:",omitzero"`
-	Asked  time.Time `json:",omitzero"`
+	JoinMsg  *savedOutbound `json:",omitempty"`
+	Changes  uint32         `json:",omitempty"`
+	Behind   bool           `json:",omitempty"` // we miss a change
+	Rejoin   *savedRequest  `json:",omitempty"`
+	CaughtUp *savedRequest  `json:",omitempty"`
+	Issued   time.Time      `json:",omitzero"`
+	Asked    time.Time      `json:",omitzero"`
 }
 
 // Save returns the session for [ReadSaved], see [Core.Save]. Operations of the
@@ -171,7 +172,7 @@ func (p *Participant) Save() ([]byte, error) {
 	s := saveConfig(&p.cfg)
 	s.Stream, s.Group = p.stream.save(), p.group.save()
 	s.Participant = &savedParticipant{
-		Changes: p.changes, Behind: !p.behind.IsZero() || p.rejoin.active() || len(p.held) > 0, Issued: p.issued, Asked: p.asked,
+		Changes: p.changes, Behind: !p.behind.IsZero() || len(p.held) > 0, Rejoin: p.rejoin.save(), CaughtUp: p.caughtUp.save(), Issued: p.issued, Asked: p.asked,
 	}
 	if p.joinMsg != nil {
 		o := p.joinMsg.save()
@@ -199,6 +200,13 @@ func (r *restorer) participant(cfg Config, s *saved) (*Participant, error) {
 			return nil, err
 		}
 		p.joinMsg = &o
+	}
+	var err error
+	if p.rejoin, err = r.request(from.Rejoin); err != nil {
+		return nil, err
+	}
+	if p.caughtUp, err = r.request(from.CaughtUp); err != nil {
+		return nil, err
 	}
 	if from.Behind {
 		p.missing(r.now)

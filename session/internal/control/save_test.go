@@ -330,6 +330,7 @@ func sameAgain(t *testing.T, a, b []byte) {
 	for _, s := range []*saved{&x, &y} {
 		s.MLS, s.Closing, s.Stream.TX = nil, false, arq.SenderState[name.Key]{}
 	}
+	y.Stream.Deaf = y.Stream.Deaf && x.Stream.Deaf // what is skipped may make somebody deaf
 	if before, after := marshal(x), marshal(y); !bytes.Equal(before, after) {
 		t.Errorf("restored, it is another:\n%s\n%s", before, after)
 	}
