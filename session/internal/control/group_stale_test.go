@@ -114,6 +114,19 @@ func TestGroupStaleMember(t *testing.T) {
 	t.Run("a real member joins after the old one, the only other real one, was invited again", func(t *testing.T) {
 		h := staleHall(t, "erin", "dave")
 		life := h.seat("dave").life
+		h.after = func(s *seat, out Output) {
+			if s.name == "dave" && out.Ended != nil { // a real member says that it leaves, late
+				leave := leaveRequest(h.seats[0].full)
+				leave.ID = 77
+				h.fate = func(from, to *seat, o Outbound) []time.Duration {
+					if o.ID == 77 {
+						return []time.Duration{500 * time.Millisecond}
+					}
+					return allWell(from, to, o)
+				}
+				h.send(s, leave)
+			}
+		}
 		if err := h.outcome(h.invite("erin")); err != nil {
 			t.Error(err)
 		}

@@ -39,6 +39,12 @@ func (mo *Moderator) seek(now time.Time, t *task, out *Output) error {
 	case len(mo.members)+2 > MaxMembers:
 		return ErrFull
 	}
+	if t.again && t.op == nil {
+		// It was removed a moment ago. A real member then says by itself that it
+		// leaves, which must not be taken for its word on the new invitation.
+		t.ask = &request{msg: discoveryRequest(t.name), due: now.Add(2 * mo.interval)}
+		return nil
+	}
 	t.ask = mo.ask(now, discoveryRequest(t.name), out)
 	return nil
 }
