@@ -139,3 +139,18 @@ func TestGroupParticipantStarves(t *testing.T) {
 		t.Errorf("%d new epochs in 15 minutes", n)
 	}
 }
+
+// For somebody who is deaf a moderator makes new keys, but not at every step.
+func TestGroupModeratorMendsWithPauses(t *testing.T) {
+	h := newHall(t, hallOptions{retries: 10}, "alice", "bob")
+	h.gather()
+	m := h.seats[0].m.(*Moderator)
+	before := m.Epoch()
+	for range 120 {
+		m.stream.deaf = true
+		h.run(5 * time.Second)
+	}
+	if n := m.Epoch() - before; n < 2 || n > 3 {
+		t.Errorf("%d new epochs in ten minutes, want one each five", n)
+	}
+}

@@ -87,8 +87,8 @@ func (mo *Moderator) onDiscoveryReply(now time.Time, in *Inbound, out *Output) {
 		t.ask, t.err = nil, err
 		return
 	}
-	if !mo.subscribed || mo.deaf {
-		mo.subscribed, mo.deaf, out.Subscribe = true, false, true
+	if !mo.subscribed || mo.unheard {
+		mo.subscribed, mo.unheard, out.Subscribe = true, false, true
 	}
 	who := in.From
 	if !who.HasStrings() {

@@ -18,7 +18,7 @@ type Moderator struct {
 	changes    uint32
 	history    []change // the last ones, for members that missed them
 	subscribed bool
-	deaf       bool      // the subscription failed
+	unheard    bool      // the subscription failed
 	rotated    time.Time // when our leaf was renewed
 	quiet      time.Time // no heartbeat before, see [Moderator.inform]
 }
@@ -75,7 +75,7 @@ func (mo *Moderator) Step(now time.Time, ev Event) Output {
 	case Rejoin:
 		mo.onComeBack(now, ev.Op, &out)
 	case Subscribed:
-		mo.deaf = ev.Err != nil // asked again with the next heartbeat
+		mo.unheard = ev.Err != nil // asked again with the next heartbeat
 	case Drain:
 		mo.onDrain(now, &out)
 	case Close:
@@ -133,8 +133,8 @@ func (mo *Moderator) onTick(now time.Time, out *Output) {
 	mo.onTaskTimer(now, out)
 	if (mo.state == open || mo.state == draining) && due(now, mo.beat) {
 		mo.onBeat(now, now.Before(mo.quiet) && !mo.update.over(), out)
-		out.Subscribe = out.Subscribe || mo.deaf
-		mo.deaf = false
+		out.Subscribe = out.Subscribe || mo.unheard
+		mo.unheard = false
 	}
 }
 

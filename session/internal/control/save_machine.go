@@ -102,7 +102,6 @@ func (r *restorer) machine(cfg Config, s *saved) (*Machine, error) {
 	m.rot.commitID, m.rot.since, m.rot.epoch = from.CommitID, from.Since, from.Epoch
 	m.rot.issued, m.rot.asked = from.Issued, from.Asked
 	m.rot.behind = from.Behind
-	m.deaf = m.deaf || m.tx.Deaf(m.peer.name.Key()) // by what was skipped
 	m.state = s.restoredState()
 	m.linkDown, m.beat = r.now, r.now.Add(HeartbeatInterval)
 	if m.state == draining {
