@@ -17,8 +17,9 @@ type ID uint32
 
 const (
 	// inboxFrames is how many received messages wait for the session's
-	// goroutine. When it is full the link's reader waits; the goroutine
-	// never waits for anything but the CPU.
+	// goroutine. When it is full the link's reader waits, since the goroutine
+	// waits for nothing but the CPU; of a session that is kept, which waits for
+	// its State too, messages are dropped.
 	inboxFrames = 256
 	maxHalfOpen = 256
 	// One subject may not take all places.

@@ -53,8 +53,18 @@ func (d *driver) live() {
 	close(d.done)
 }
 
-// receive takes a message of this session from the link's reader.
+// receive takes a message of this session from the link's reader. The goroutine
+// of a session that is kept may be waiting for the disk, and then everybody else
+// must not wait with it: what does not fit is dropped, and sent again.
 func (c *conversation) receive(in *incoming) {
+	if c.keep != nil {
+		select {
+		case c.inbox <- in:
+		default:
+			c.app.dropped.Add(1)
+		}
+		return
+	}
 	select {
 	case c.inbox <- in:
 	case <-c.done:

@@ -425,3 +425,47 @@ func TestRejoinSurvivesRestart(t *testing.T) {
 		}
 	})
 }
+
+// A state that is slow, or stuck, holds up nobody but the sessions it keeps.
+func TestSlowStateHoldsUpNobodyElse(t *testing.T) {
+	bubble(t, func(t *testing.T, nw *testnet.Network) {
+		alice, bob := nw.App("org/ns/alice", nil), newKeeping(t, nw, "org/ns/bob")
+		a, b := openBetween(t, alice, bob.App, session.Options{MaxRetries: 30}, session.ListenOptions{})
+		l, err := alice.Listen(session.ListenOptions{Security: session.AllowPlain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := bob.OpenAnycast(t.Context(), alice.Name().Service(), session.AnycastOptions{Security: session.AllowPlain}) // not kept
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := l.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := send(t, a, "0").Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stuck := make(chan struct{})
+		bob.state.watch = func(map[string][]byte) { <-stuck }
+		const n = 700 // more than wait for the goroutine
+		go func() {
+			for i := range n {
+				if _, err := a.Publish(t.Context(), session.Message{Payload: []byte(fmt.Sprint(i + 1))}); err != nil {
+					return
+				}
+			}
+		}()
+		time.Sleep(5 * time.Second)
+		send(t, other, "hello")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if m, err := c.Receive(ctx); err != nil || string(m.Payload) != "hello" {
+			t.Errorf("the other session hears %q, %v", m.Payload, err)
+		}
+		close(stuck)
+		for i := range n + 1 {
+			confirm(t, b, take(t, b, fmt.Sprint(i)))
+		}
+	})
+}
