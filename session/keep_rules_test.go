@@ -390,7 +390,7 @@ func TestRejoinSurvivesRestart(t *testing.T) {
 		bob := &keeping{t: t, nw: nw, path: "org/ns/bob", id: testnet.Identity(t, testnet.Secret, "org/ns/bob"), state: newMemory()}
 		bob.rotateAfter = time.Minute // a responder adds two
 		bob.dial()
-		a, b := openBetween(t, nw.App("org/ns/alice", nil), bob.App, session.Options{}, session.ListenOptions{})
+		a, _ := openBetween(t, nw.App("org/ns/alice", nil), bob.App, session.Options{}, session.ListenOptions{})
 		epoch := a.Epoch()
 		asked := make(chan struct{}, 8)
 		nw.Tap(func(f *wire.Frame) []*wire.Frame {
@@ -409,7 +409,7 @@ func TestRejoinSurvivesRestart(t *testing.T) {
 			t.Fatal("bob did not ask to be let in anew")
 		}
 		synctest.Wait()
-		b = bob.restart()
+		b := bob.restart()
 		nw.Tap(nil)
 		if a.Epoch() != epoch+1 {
 			t.Fatalf("alice is in epoch %d after %d", a.Epoch(), epoch)

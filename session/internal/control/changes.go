@@ -137,6 +137,15 @@ func (mo *Moderator) catchUp(now time.Time, m *member, epoch uint64, out *Output
 	}
 }
 
+// mendDue is when the deaf get new keys. It takes hundreds of messages to become
+// deaf, so that the pause may be short: who waits for its messages gives up soon.
+func (mo *Moderator) mendDue() time.Time {
+	if !mo.deaf {
+		return time.Time{}
+	}
+	return mo.mended.Add(mo.interval)
+}
+
 // rotationDue is when our leaf is to be renewed, by age or for the deaf.
 func (mo *Moderator) rotationDue() time.Time {
 	if mo.mls == nil || mo.state != open || len(mo.members) == 0 || mo.task != nil {

@@ -148,9 +148,9 @@ func TestGroupModeratorMendsWithPauses(t *testing.T) {
 	before := m.Epoch()
 	for range 120 {
 		m.stream.deaf = true
-		h.run(5 * time.Second)
+		h.run(100 * time.Millisecond)
 	}
-	if n := m.Epoch() - before; n < 2 || n > 3 {
-		t.Errorf("%d new epochs in ten minutes, want one each five", n)
+	if n := m.Epoch() - before; n < 11 || n > 13 {
+		t.Errorf("%d new epochs in twelve seconds, want one each", n)
 	}
 }

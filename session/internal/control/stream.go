@@ -80,7 +80,8 @@ type stream struct {
 	mended time.Time
 }
 
-// mendPause is the least time between two new epochs for the deaf.
+// mendPause is the least time between two new epochs for the deaf; in a group its
+// moderator needs less, see [Moderator.mendDue].
 const mendPause = 5 * time.Minute
 
 // mendDue is when the deaf need a new epoch, zero if nobody is.
