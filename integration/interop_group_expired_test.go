@@ -66,8 +66,8 @@ func other(k realslim.Kind) realslim.Kind {
 }
 
 // replacesExpired: while another real member is there the stale one can neither
-// be replaced nor joined by a real one; afterwards it can be replaced, and all
-// is well.
+// be replaced nor joined by a real one; afterwards the next real one makes the
+// moderator replace it, and all is well.
 func (c *circle) replacesExpired(our, real guest) {
 	c.t.Helper()
 	ctx, cancel := c.bounded()
@@ -86,13 +86,28 @@ func (c *circle) replacesExpired(our, real guest) {
 
 	c.remove(other)
 	c.talk()
-	c.remove(aged)
+	c.freshens(aged, real)
+	c.invite(other.guest)
 	c.talk()
-	for _, g := range []guest{aged.guest, other.guest, real} {
-		c.invite(g)
-		c.talk()
-	}
 	c.close()
+}
+
+// freshens: a real guest comes, so the moderator first removes the only other
+// real member, whose leaf is old, and invites it again.
+func (c *circle) freshens(aged *seat, real guest) {
+	c.t.Helper()
+	ctx, cancel := c.bounded()
+	defer cancel()
+	c.invite(real)
+	if err := aged.end.closed(ctx); err != nil {
+		c.fatalf("%s was removed and does not notice: %v", aged, err)
+	}
+	end, err := aged.entered(ctx)
+	if err != nil {
+		c.fatalf("%s was not invited again: %v", aged, err)
+	}
+	aged.end, aged.mute = end, false
+	c.talk()
 }
 
 // keepsExpiredOut: a stale member that was away while the epoch changed cannot be
