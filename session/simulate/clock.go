@@ -32,10 +32,14 @@ func (c clock) at(t time.Time) time.Time {
 	return t.Add(c.ahead + run*time.Duration(c.gains)/1e6)
 }
 
-// when is the first moment at which the clock shows t or more; zero if t is.
+// when is the first moment at which the clock shows t or more; zero if t is. A
+// time from before the run, such as that of what is due since ever, is its start.
 func (c clock) when(t time.Time) time.Time {
 	if t.IsZero() || c == (clock{}) {
 		return t
+	}
+	if t.Before(c.at(start)) {
+		return start // else its distance to now may be too long for a Duration
 	}
 	shown := t.Sub(start) - c.ahead
 	w := start.Add(shown - shown*time.Duration(c.gains)/time.Duration(1e6+c.gains))
