@@ -54,7 +54,7 @@ var rules = []rule{
 	{path: "session/internal/arq", pure: true, why: "windows are plain state"},
 	{path: "session/internal/control", ours: []string{"session/internal/arq", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, pure: true, why: "protocol machines are plain state; MLS comes through an interface"},
 	{path: "session/internal/mls", pure: true, why: "RFC 9420 on the standard library alone"},
-	{path: "session/simulate", ours: []string{"session/internal/control", "session/internal/mls", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, pure: true, why: "a tool of tests: machines and MLS core in virtual time, from one seed"},
+	{path: "session/simulate", ours: []string{"session/internal/arq", "session/internal/control", "session/internal/mls", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, pure: true, why: "a tool of tests: machines and MLS core in virtual time, from one seed"},
 	{path: "session/statefile", third: []string{"go.etcd.io/bbolt"}, why: "owns the file that sessions are kept in"},
 	{path: "session", ours: []string{"session/identity", "session/internal/arq", "session/internal/control", "session/internal/mls", "slimnode/link", "slimnode/wire", "slimnode/wire/dataplanepb", "slimnode/name"}, third: []string{zerolog}, why: "never imports the node"},
 	{path: "adapters/mcp/gosdk", ours: []string{"adapters/mcp"}, third: []string{goSDK}, why: "users of mcp-go do not pull go-sdk in"},
