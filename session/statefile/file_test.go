@@ -272,7 +272,7 @@ func TestOneProcess(t *testing.T) {
 
 func TestMode(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no such modes")
+		t.Skip("windows has no mode bits")
 	}
 	path := filepath.Join(t.TempDir(), "state")
 	mustOpen(t, path)

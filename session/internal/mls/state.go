@@ -14,7 +14,8 @@ const stateVersion = 1
 // Save appends the group's state to dst, with all secrets in clear: the caller
 // encrypts it. It is the same for the same state. What was received before
 // cannot be received again after Load; what was sent must not be sent again
-// with an older state, since that would use keys twice.
+// with an older state, since that would use keys twice: [Group.Skip] passes over
+// what may have been.
 func (g *Group) Save(dst []byte) ([]byte, error) {
 	if g.now == nil {
 		return nil, errWiped
